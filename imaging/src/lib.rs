@@ -1,0 +1,27 @@
+//! Images of bone: grids, volumes, masks and label maps, their files, and the operations on them.
+//!
+//! **One internal frame.** World coordinates are LPS millimetres (x to the patient's left, y to the
+//! back, z to the head), as in DICOM, ITK, MetaImage and the NRRD files of this field. NIfTI, which
+//! speaks RAS, is converted in [`nifti`] and nowhere else. Left and right are read from the affine,
+//! never from the side of the array.
+//!
+//! **One memory order.** Voxel `(i, j, k)` of a volume of size `[ni, nj, nk]` stands at
+//! `i + ni * (j + nj * k)`: the first index runs fastest.
+
+pub mod components;
+pub mod distance;
+pub mod error;
+pub mod filter;
+pub mod grid;
+pub mod image;
+pub mod metaimage;
+pub mod morphology;
+pub mod nifti;
+pub mod nrrd;
+pub mod resample;
+pub mod volume;
+
+pub use error::{Error, Result};
+pub use grid::Grid;
+pub use image::{Image, Voxels, read_image, read_labels, read_volume, write_image, write_volume};
+pub use volume::{LabelMap, Mask, Volume};

@@ -1,0 +1,117 @@
+//! Nodes, elements, node sets.
+
+use nalgebra::{Matrix3, Vector3};
+
+/// Nodes and the elements that join them; `N` nodes per element, VTK order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Mesh<const N: usize> {
+    /// Node positions in the model frame, mm.
+    pub nodes_mm: Vec<[f64; 3]>,
+    /// Node numbers of each element, counted from 0.
+    pub elements: Vec<[u32; N]>,
+}
+
+/// Mesh of 8-node hexahedra.
+///
+/// ```text
+///        7--------6          z
+///       /|       /|          |  y
+///      4--------5 |          | /
+///      | 3------|-2          |/
+///      |/       |/           +---- x
+///      0--------1
+/// ```
+pub type HexMesh = Mesh<8>;
+
+/// Mesh of 10-node tetrahedra: corners 0..3, then the middles of edges (0,1) (1,2) (0,2) (0,3) (1,3) (2,3).
+pub type Tet10Mesh = Mesh<10>;
+
+/// Corner `n` of a hexahedron as offsets 0 or 1 along x, y, z, in VTK order.
+pub const HEX_CORNERS: [[usize; 3]; 8] = [
+    [0, 0, 0],
+    [1, 0, 0],
+    [1, 1, 0],
+    [0, 1, 0],
+    [0, 0, 1],
+    [1, 0, 1],
+    [1, 1, 1],
+    [0, 1, 1],
+];
+
+/// Where the model frame stands in the patient: `world = origin_mm + rotation * model` (LPS mm).
+///
+/// `rotation` may be a reflection when the array axes of the image are left-handed; isotropic
+/// mechanics does not mind, and nothing in the model frame depends on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// World direction (LPS) of each model axis, one per column.
+    pub rotation: Matrix3<f64>,
+    /// World position (LPS mm) of the model origin.
+    pub origin_mm: Vector3<f64>,
+}
+
+impl Default for Frame {
+    fn default() -> Self {
+        Self {
+            rotation: Matrix3::identity(),
+            origin_mm: Vector3::zeros(),
+        }
+    }
+}
+
+impl Frame {
+    /// World position (LPS mm) of a model position (mm).
+    pub fn to_world(&self, model_mm: [f64; 3]) -> [f64; 3] {
+        (self.origin_mm + self.rotation * Vector3::from(model_mm)).into()
+    }
+
+    /// Model position (mm) of a world position (LPS mm).
+    pub fn to_model(&self, world_mm: [f64; 3]) -> [f64; 3] {
+        (self.rotation.transpose() * (Vector3::from(world_mm) - self.origin_mm)).into()
+    }
+
+    /// World direction of a model direction.
+    pub fn direction_to_world(&self, model: [f64; 3]) -> [f64; 3] {
+        (self.rotation * Vector3::from(model)).into()
+    }
+
+    /// Model direction of a world direction.
+    pub fn direction_to_model(&self, world: [f64; 3]) -> [f64; 3] {
+        (self.rotation.transpose() * Vector3::from(world)).into()
+    }
+}
+
+/// The regular lattice a voxel mesh is cut from. All elements are equal boxes along the model axes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lattice {
+    /// Edge lengths of an element, mm.
+    pub spacing_mm: [f64; 3],
+    /// Number of cells along each axis.
+    pub cells: [usize; 3],
+    /// Lattice cell of each element, in the order of the elements.
+    pub element_cells: Vec<[u32; 3]>,
+    /// Lattice point of each node (a cell `(i,j,k)` has corners `i..=i+1`, ...), in the order of the nodes.
+    pub node_points: Vec<[u32; 3]>,
+}
+
+/// A hexahedral mesh whose elements are cells of a regular lattice.
+///
+/// Elements and nodes are sorted with x fastest, then y, then z.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VoxelMesh {
+    /// Nodes (model frame: lattice point times spacing) and elements.
+    pub mesh: HexMesh,
+    /// The lattice.
+    pub lattice: Lattice,
+    /// Where the model frame stands in the patient; model origin = corner (0,0,0) of cell (0,0,0).
+    pub frame: Frame,
+}
+
+/// A named list of nodes, ascending and without repeats.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeSet {
+    /// What the set is for, such as `head_cap`.
+    pub name: String,
+    /// Node numbers, counted from 0, ascending.
+    pub nodes: Vec<u32>,
+}

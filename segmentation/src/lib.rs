@@ -1,0 +1,1 @@
+//! Automatic bone segmentation. Empty until the networks land; see `docs/decisions.md`.

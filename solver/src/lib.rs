@@ -1,0 +1,16 @@
+//! Nonlinear quasi-static finite elements for bone.
+//!
+//! Units are mm, N and MPa. Stress and strain vectors are ordered xx, yy, zz, yz, xz, xy with
+//! engineering shear strains; this is said here and nowhere else.
+
+pub mod error;
+pub mod load_case;
+pub mod material;
+pub mod model;
+pub mod response;
+
+pub use error::{Error, Result};
+pub use load_case::{LoadCase, Monitor, NodalForce, Prescribed, Stepping};
+pub use material::HardeningCurve;
+pub use model::{Formulation, MaterialModel, Materials, Model};
+pub use response::{FailureLoad, Increment, Outcome, Response};

@@ -1,0 +1,5 @@
+//! Constitutive laws.
+
+mod curve;
+
+pub use curve::HardeningCurve;

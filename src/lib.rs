@@ -1,0 +1,8 @@
+//! OsteoLoad: from a CT scan to the load that breaks the bone.
+
+pub mod anatomy;
+pub mod cli;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod synth;
