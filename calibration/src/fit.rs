@@ -481,3 +481,6 @@ fn checks(phantom: &Phantom, rods: &[Rod], regression: &Regression) -> Vec<Check
     }
     checks
 }
+
+#[cfg(test)]
+mod tests;
