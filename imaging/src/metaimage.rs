@@ -194,7 +194,8 @@ impl<'a> Fields<'a> {
                     ),
                 ),
             };
-        if let Some(axis) = (0..3).find(|&a| !((direction.column(a).norm() - 1.0).abs() < 1e-3)) {
+        if let Some(axis) = (0..3).find(|&a| !(0.999..1.001).contains(&direction.column(a).norm()))
+        {
             return Err(format!(
                 "the direction of axis {axis} in TransformMatrix has length {}; unit vectors are needed: put the voxel size in ElementSpacing",
                 direction.column(axis).norm()

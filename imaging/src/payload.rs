@@ -104,7 +104,7 @@ impl Payload {
             [] => Err(Error::Parameter("the list of data files is empty".into())),
             files => {
                 let parts = files.len();
-                if count % parts != 0 {
+                if !count.is_multiple_of(parts) {
                     return Err(format_error(
                         &files[0],
                         format!("{count} voxels cannot be split over {parts} data files"),
