@@ -18,10 +18,16 @@ pub mod metaimage;
 pub mod morphology;
 pub mod nifti;
 pub mod nrrd;
+mod payload;
 pub mod resample;
+mod scalar;
+mod text_header;
 pub mod volume;
 
 pub use error::{Error, Result};
 pub use grid::Grid;
-pub use image::{Image, Voxels, read_image, read_labels, read_volume, write_image, write_volume};
+pub use image::{
+    Image, Info, Orientation, ScalarType, Stored, Voxels, describe, read_image, read_labels,
+    read_volume, write_image, write_volume,
+};
 pub use volume::{LabelMap, Mask, Volume};
