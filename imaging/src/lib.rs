@@ -14,13 +14,17 @@ pub mod error;
 pub mod filter;
 pub mod grid;
 pub mod image;
+mod lines;
 pub mod metaimage;
 pub mod morphology;
 pub mod nifti;
 pub mod nrrd;
+pub mod orientation;
 mod payload;
 pub mod resample;
 mod scalar;
+pub mod shape;
+pub mod spline;
 mod text_header;
 pub mod volume;
 
