@@ -12,6 +12,7 @@ pub mod components;
 pub mod distance;
 pub mod error;
 pub mod filter;
+mod fraction;
 pub mod grid;
 pub mod image;
 mod lines;
@@ -20,9 +21,11 @@ pub mod morphology;
 pub mod nifti;
 pub mod nrrd;
 pub mod orientation;
+#[cfg(test)]
+mod pattern;
 pub mod resample;
 pub mod shape;
-pub mod spline;
+mod spline;
 pub mod volume;
 
 pub use error::{Error, Result};
