@@ -239,7 +239,7 @@ mod tests {
             let mut state = 1u32;
             let mask = Volume::from_fn(grid.clone(), |at| {
                 state = state.wrapping_mul(1664525).wrapping_add(1013904223);
-                (state >> 16) % one_in == 0 || at == [0; 3]
+                (state >> 16).is_multiple_of(one_in) || at == [0; 3]
             });
             let centre = |index| Vector3::from(grid.voxel(index).map(|v| v as f64));
             let inside: Vec<_> = (0..grid.len())
