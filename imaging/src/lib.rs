@@ -21,14 +21,15 @@ pub mod morphology;
 pub mod nifti;
 pub mod nrrd;
 pub mod orientation;
-#[cfg(test)]
-mod pattern;
 pub mod resample;
 pub mod shape;
-mod spline;
+pub mod spline;
 pub mod volume;
 
 pub use error::{Error, Result};
 pub use grid::Grid;
 pub use image::{Image, Voxels, read_image, read_labels, read_volume, write_image, write_volume};
 pub use volume::{LabelMap, Mask, Volume};
+
+#[cfg(test)]
+mod pattern;
