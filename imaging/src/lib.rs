@@ -12,6 +12,7 @@ pub mod components;
 pub mod distance;
 pub mod error;
 pub mod filter;
+mod fraction;
 pub mod grid;
 pub mod image;
 mod lines;
@@ -35,3 +36,6 @@ pub use image::{
     read_volume, write_image, write_volume,
 };
 pub use volume::{LabelMap, Mask, Volume};
+
+#[cfg(test)]
+mod pattern;
