@@ -3,6 +3,7 @@
 //! Units are mm, N and MPa. Stress and strain vectors are ordered xx, yy, zz, yz, xz, xy with
 //! engineering shear strains; this is said here and nowhere else.
 
+pub mod deck;
 pub mod error;
 pub mod load_case;
 pub mod material;
