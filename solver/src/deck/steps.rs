@@ -209,10 +209,11 @@ impl<'a> StepMaker<'a> {
                 None => self.loose += line.components.len(),
             }
         }
-        if let (Target::Set(name), false) = (&line.target, line.components.is_empty()) {
-            if !self.held_sets.contains(name) {
-                self.held_sets.push(name.clone());
-            }
+        if let Target::Set(name) = &line.target
+            && !line.components.is_empty()
+            && !self.held_sets.contains(name)
+        {
+            self.held_sets.push(name.clone());
         }
         Ok(())
     }
