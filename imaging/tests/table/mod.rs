@@ -48,7 +48,9 @@ fn differences(volume: &Volume<f32>, numbers: &[f64]) -> impl Iterator<Item = St
                 };
             let expected = affine[4 * row + column];
             if !((found - expected).abs() <= 2e-5) {
-                wrong.push(format!("affine[{row}][{column}] {found}, expected {expected}"));
+                wrong.push(format!(
+                    "affine[{row}][{column}] {found}, expected {expected}"
+                ));
             }
         }
     }
