@@ -55,14 +55,14 @@ impl FemurField {
             shaft: Point::z(),
             lesser_trochanter: -20.0,
             neck_half_height: 16.5,
-            cortex_shaft: draws.normal("cortex_shaft_mm", 6.0, 0.5),
+            cortex_shaft: draws.normal("cortex_shaft_mm", 5.6, 0.5),
             cortex_neck: [
-                draws.normal("cortex_neck_inferior_mm", 3.0, 0.4),
-                draws.normal("cortex_neck_superior_mm", 1.3, 0.15),
+                draws.normal("cortex_neck_inferior_mm", 2.5, 0.4),
+                draws.normal("cortex_neck_superior_mm", 1.0, 0.15),
             ],
-            cortex_thin: draws.normal("cortex_thin_mm", 1.0, 0.12),
-            cortical: draws.normal("cortical_mg_cm3", 1080.0, 35.0),
-            trabecular: draws.normal("trabecular_factor", 1.0, 0.1),
+            cortex_thin: draws.normal("cortex_thin_mm", 0.8, 0.1),
+            cortical: draws.normal("cortical_mg_cm3", 1050.0, 40.0),
+            trabecular: draws.normal("trabecular_factor", 0.85, 0.12),
         }
     }
 

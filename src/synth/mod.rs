@@ -12,6 +12,8 @@
 //! drawn for one patient stand in [`Truth::parameters`] under the names used there.
 
 mod femur;
+mod hips;
+mod pelvis;
 mod phantom;
 mod random;
 mod scanner;
@@ -26,8 +28,8 @@ use anyhow::{Result, ensure};
 use imaging::{LabelMap, Volume};
 use serde::Serialize;
 
+pub use hips::{femur, hip};
 pub use phantom::{PhantomRods, RodBasis, RodSpec};
-pub use scene::femur;
 pub use truth::{
     BoneTruth, FemurTruth, LesionTruth, PhantomTruth, RodTruth, ScannerTruth, Truth, VertebraTruth,
 };

@@ -3,9 +3,8 @@
 use anyhow::{Context, Result};
 use imaging::Grid;
 
-use super::femur::Femur;
 use super::phantom::PlacedPhantom;
-use super::random::{Draws, Purpose, stream};
+use super::random::Draws;
 use super::scanner::{BoneVoxel, Layers, Scanner, scan, voxel_width_mm};
 use super::solid::{Point, ellipsoid, mix, occupancy};
 use super::surroundings::Surroundings;
@@ -13,7 +12,7 @@ use super::truth::{
     BoneTruth, FemurTruth, LesionTruth, PhantomTruth, ScannerTruth, Truth, VertebraTruth, measure,
     plain,
 };
-use super::{Bone, Lesion, Options, Parameters, Patient, Side};
+use super::{Bone, Options, Parameters, Patient, Side};
 
 /// Density of the tissue that fills a lytic lesion, mg/cm³ K2HPO4: about 50 HU seen through the
 /// reference line, as muscle. Typical value.
@@ -224,105 +223,6 @@ fn lesion_volume_mm3(lesion: &PlacedLesion, layers: &Layers) -> f64 {
         })
         .count();
     held as f64 * grid.voxel_volume_mm3()
-}
-
-/// Landmarks of a drawn femur in the world.
-pub(crate) fn femur_truth(femur: &Femur) -> FemurTruth {
-    let field = &femur.field;
-    let (_, neck, _) = field.neck();
-    FemurTruth {
-        head_centre_mm: plain(&femur.to_world(&field.head)),
-        head_radius_mm: field.head_radius,
-        neck_axis: plain(&femur.direction_to_world(&neck)),
-        shaft_point_mm: plain(&femur.to_world(&femur.shaft_point())),
-        shaft_direction: plain(&femur.direction_to_world(&Point::z())),
-        neck_shaft_angle_deg: Some(femur.neck_shaft_angle_deg),
-        anteversion_deg: Some(femur.anteversion_deg),
-        lesser_trochanter_mm: Some(plain(&femur.to_world(&femur.lesser_trochanter_point()))),
-    }
-}
-
-/// A lytic lesion in a drawn femur.
-pub(crate) fn femur_lesion(seed: u64, femur: &Femur, parameters: &mut Parameters) -> PlacedLesion {
-    let mut draws = Draws::new(stream(seed, Purpose::Lesion, 0), "lesion_", parameters);
-    let (length, neck, up) = femur.field.neck();
-    let (site, middle) = if draws.uniform("site", 0.0, 1.0) < 0.5 {
-        ("neck", neck * (0.5 * length) - up * 2.0)
-    } else {
-        let depth = femur.field.lesser_trochanter;
-        ("trochanter", Point::new(4.0, 2.0, 0.35 * depth))
-    };
-    let middle = femur.to_world(&middle);
-    PlacedLesion::drawn(&mut draws, femur.label(), site, &middle, 3.0, [7.0, 11.0])
-}
-
-/// Voxel size of a single-femur scan unless asked otherwise, mm: the median of Saillard 2024.
-const FEMUR_SPACING_MM: [f64; 3] = [0.78, 0.78, 0.67];
-/// Width of the field of view of a single-femur scan, mm.
-const FEMUR_FIELD_MM: f64 = 150.0;
-
-/// A scan of one proximal femur: a field of view of 150 mm round the hip, cut through the shaft
-/// [`Options::shaft_mm`] below the lesser trochanter; voxels of 0.78 x 0.78 x 0.67 mm by default.
-///
-/// # Errors
-/// An option out of its range, or a phantom too wide for the field of view.
-pub fn femur(options: &Options) -> Result<Patient> {
-    options.check()?;
-    let seed = options.seed;
-    let mut parameters = Parameters::new();
-    let mut draws = Draws::new(stream(seed, Purpose::Patient, 0), "", &mut parameters);
-    let coin = draws.uniform("side", 0.0, 1.0);
-    let side = options
-        .side
-        .unwrap_or(if coin < 0.5 { Side::Left } else { Side::Right });
-    let size = draws.normal("size", 1.0, 0.05);
-    let head_x = draws.normal("head_from_midline_mm", 89.0 * size, 3.0);
-    let back_y = draws.normal("head_above_back_mm", 74.0 * size, 3.0);
-    let half = [
-        draws.normal("body_half_width_mm", 182.0 * size, 6.0),
-        draws.normal("body_half_depth_mm", 112.0 * size, 5.0),
-    ];
-    let scanner = Scanner::drawn(&mut draws, options.noise_hu);
-    let centre = [0.0, back_y + 12.0 - half[1]];
-    let surroundings = Surroundings::drawn(&mut draws, seed, centre, half, back_y);
-    let head = Point::new(head_x, 0.0, 0.0);
-    let mut bone_draws = Draws::new(stream(seed, Purpose::Bone, 0), "femur_", &mut parameters);
-    let femur = Femur::drawn(&mut bone_draws, side, size, head, options.shaft_mm);
-    let lesion =
-        (options.lesion == Lesion::Lytic).then(|| femur_lesion(seed, &femur, &mut parameters));
-
-    let mut scene = Scene {
-        anatomy: "femur",
-        options,
-        surroundings,
-        scanner,
-        lesion,
-        parameters,
-    };
-    let medial = side.sign() * (head_x - 50.0 * size);
-    let lateral = medial + side.sign() * FEMUR_FIELD_MM;
-    let (low_x, high_x) = (medial.min(lateral), medial.max(lateral));
-    scene.lay_phantom(low_x, high_x)?;
-    let truth = femur_truth(&femur);
-    let floor = femur.to_world(&femur.lesser_trochanter_point()).z - options.shaft_mm;
-    let field = [
-        Point::new(low_x, -46.0 * size, floor),
-        Point::new(high_x, scene.bottom_y(), femur.field.head_radius + 12.0),
-    ];
-    let label = femur.label();
-    let bones: Vec<Box<dyn Bone>> = vec![Box::new(femur)];
-    let layers = scene.scan(
-        field,
-        options.spacing_mm.unwrap_or(FEMUR_SPACING_MM),
-        &bones,
-    );
-    check_labels(&layers, &[label])?;
-    Ok(scene.patient(layers, &[label], |_| Description {
-        name: "femur".into(),
-        side: Some(side),
-        femur: Some(truth.clone()),
-        vertebra: None,
-    }))
 }
 
 /// Checks that every bone that was asked for is in the scan.
