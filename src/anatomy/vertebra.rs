@@ -1,0 +1,5 @@
+//! Landmarks of a vertebra.
+
+/// What was found on a vertebra.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VertebraLandmarks {}
