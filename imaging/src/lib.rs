@@ -14,11 +14,15 @@ pub mod error;
 pub mod filter;
 pub mod grid;
 pub mod image;
+mod lines;
 pub mod metaimage;
 pub mod morphology;
 pub mod nifti;
 pub mod nrrd;
+pub mod orientation;
 pub mod resample;
+pub mod shape;
+pub mod spline;
 pub mod volume;
 
 pub use error::{Error, Result};

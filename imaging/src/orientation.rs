@@ -1,0 +1,250 @@
+//! The order and direction of the array axes: reorienting, cropping and padding without touching a value.
+
+use nalgebra::{Matrix3, Vector3};
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::grid::Grid;
+use crate::volume::Volume;
+
+/// A direction in the patient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum AxisDirection {
+    Left,
+    Right,
+    Posterior,
+    Anterior,
+    Superior,
+    Inferior,
+}
+
+/// Array axes along the NIfTI world axes: i to the right, j to the front, k to the head.
+pub const RAS: [AxisDirection; 3] = [
+    AxisDirection::Right,
+    AxisDirection::Anterior,
+    AxisDirection::Superior,
+];
+
+/// Array axes along the DICOM world axes: i to the left, j to the back, k to the head.
+pub const LPS: [AxisDirection; 3] = [
+    AxisDirection::Left,
+    AxisDirection::Posterior,
+    AxisDirection::Superior,
+];
+
+impl AxisDirection {
+    /// The direction of a letter of an axis code, such as `R`; `None` for another letter.
+    pub fn from_letter(letter: char) -> Option<Self> {
+        Some(match letter.to_ascii_uppercase() {
+            'L' => Self::Left,
+            'R' => Self::Right,
+            'P' => Self::Posterior,
+            'A' => Self::Anterior,
+            'S' => Self::Superior,
+            'I' => Self::Inferior,
+            _ => return None,
+        })
+    }
+
+    /// The world axis (0 = L, 1 = P, 2 = S) and whether this direction runs along it (`true`) or
+    /// against it.
+    pub fn world_axis(self) -> (usize, bool) {
+        match self {
+            Self::Left => (0, true),
+            Self::Right => (0, false),
+            Self::Posterior => (1, true),
+            Self::Anterior => (1, false),
+            Self::Superior => (2, true),
+            Self::Inferior => (2, false),
+        }
+    }
+}
+
+/// Reads an axis code such as `RAS`: the side towards which each array axis runs.
+///
+/// # Errors
+/// [`Error::Parameter`] when the code is not three letters, one of each pair L/R, P/A, S/I.
+pub fn parse_axis_code(code: &str) -> Result<[AxisDirection; 3]> {
+    let directions: Option<Vec<_>> = code.chars().map(AxisDirection::from_letter).collect();
+    directions
+        .and_then(|d| <[AxisDirection; 3]>::try_from(d).ok())
+        .filter(is_permutation)
+        .ok_or_else(|| {
+            Error::Parameter(format!(
+                "`{code}` is not an axis code; it takes one letter of each pair L/R, P/A and S/I, such as RAS"
+            ))
+        })
+}
+
+fn is_permutation(axes: &[AxisDirection; 3]) -> bool {
+    let mut seen = [false; 3];
+    for axis in axes {
+        seen[axis.world_axis().0] = true;
+    }
+    seen == [true; 3]
+}
+
+/// Permutes and flips the array axes so that they run closest to the directions `axes`. No value
+/// changes and every voxel keeps its world position; an oblique grid stays oblique.
+///
+/// # Errors
+/// [`Error::Parameter`] when `axes` names a world axis twice.
+pub fn reorient<T: Copy + Send + Sync>(
+    volume: &Volume<T>,
+    axes: [AxisDirection; 3],
+) -> Result<Volume<T>> {
+    if !is_permutation(&axes) {
+        return Err(Error::Parameter(format!(
+            "array axes {axes:?} name a world axis twice; one of each pair L/R, P/A and S/I is needed"
+        )));
+    }
+    Ok(reoriented(volume, axes))
+}
+
+/// The volume with its array axes ordered and directed as the RAS+ axes, as [`reorient`].
+pub fn to_ras_axes<T: Copy + Send + Sync>(volume: &Volume<T>) -> Volume<T> {
+    reoriented(volume, RAS)
+}
+
+fn reoriented<T: Copy + Send + Sync>(volume: &Volume<T>, axes: [AxisDirection; 3]) -> Volume<T> {
+    let wanted = axes.map(AxisDirection::world_axis);
+    let (from, flip) = permutation(volume.grid.closest_axes(), wanted);
+    permuted(volume, from, flip)
+}
+
+/// For each new array axis: the old array axis it comes from and whether it is flipped.
+fn permutation(have: [(usize, bool); 3], want: [(usize, bool); 3]) -> ([usize; 3], [bool; 3]) {
+    let mut from = [0; 3];
+    let mut flip = [false; 3];
+    for (new, &(world, forward)) in want.iter().enumerate() {
+        for (old, &(old_world, old_forward)) in have.iter().enumerate() {
+            if old_world == world {
+                from[new] = old;
+                flip[new] = forward != old_forward;
+            }
+        }
+    }
+    (from, flip)
+}
+
+/// The permutation and flips that bring the array axes of `grid` closest to those of `target`.
+pub(crate) fn permutation_between(grid: &Grid, target: &Grid) -> ([usize; 3], [bool; 3]) {
+    // The axes of `grid` seen in the frame of `target`, so that two equally oblique grids match.
+    let inverse = target
+        .direction
+        .try_inverse()
+        .unwrap_or_else(Matrix3::identity);
+    let relative = Grid {
+        direction: inverse * grid.direction,
+        ..grid.clone()
+    };
+    let own = [(0, true), (1, true), (2, true)];
+    permutation(relative.closest_axes(), own)
+}
+
+/// Volume whose array axis `a` is the old axis `from[a]`, reversed where `flip[a]`.
+pub(crate) fn permuted<T: Copy + Send + Sync>(
+    volume: &Volume<T>,
+    from: [usize; 3],
+    flip: [bool; 3],
+) -> Volume<T> {
+    let old = &volume.grid;
+    let mut grid = old.clone();
+    let mut first = Vector3::zeros();
+    for new in 0..3 {
+        let axis = from[new];
+        grid.size[new] = old.size[axis];
+        grid.spacing_mm[new] = old.spacing_mm[axis];
+        let column = old.direction.column(axis).into_owned();
+        grid.direction
+            .set_column(new, &if flip[new] { -column } else { column });
+        if flip[new] {
+            first[axis] = old.size[axis].saturating_sub(1) as f64;
+        }
+    }
+    grid.origin_mm = old.to_world(first);
+    if old.is_empty() || (from == [0, 1, 2] && flip == [false; 3]) {
+        return Volume {
+            grid,
+            data: volume.data.clone(),
+        };
+    }
+    let size = grid.size;
+    let mut data = vec![volume.data[0]; grid.len()];
+    data.par_chunks_mut(size[0])
+        .enumerate()
+        .for_each(|(row, line)| {
+            let (j, k) = (row % size[1], row / size[1]);
+            for (i, value) in line.iter_mut().enumerate() {
+                let new = [i, j, k];
+                let mut at = [0; 3];
+                for a in 0..3 {
+                    at[from[a]] = if flip[a] {
+                        size[a] - 1 - new[a]
+                    } else {
+                        new[a]
+                    };
+                }
+                *value = volume.at(at[0], at[1], at[2]);
+            }
+        });
+    Volume { grid, data }
+}
+
+/// The voxels `low..=high` of a volume, with their world positions (the box of
+/// [`crate::Mask::bounding_box`]).
+///
+/// # Errors
+/// [`Error::Parameter`] when the box is empty or reaches beyond the volume.
+pub fn crop<T: Copy>(volume: &Volume<T>, low: [usize; 3], high: [usize; 3]) -> Result<Volume<T>> {
+    let old = &volume.grid;
+    if (0..3).any(|axis| low[axis] > high[axis] || high[axis] >= old.size[axis]) {
+        return Err(Error::Parameter(format!(
+            "voxels {low:?} to {high:?} are not a box inside the volume of {:?} voxels",
+            old.size
+        )));
+    }
+    let mut grid = old.clone();
+    grid.size = std::array::from_fn(|axis| high[axis] - low[axis] + 1);
+    grid.origin_mm = old.to_world(Vector3::from_fn(|axis, _| low[axis] as f64));
+    let mut data = Vec::with_capacity(grid.len());
+    for k in low[2]..=high[2] {
+        for j in low[1]..=high[1] {
+            let start = old.index(low[0], j, k);
+            data.extend_from_slice(&volume.data[start..start + grid.size[0]]);
+        }
+    }
+    Ok(Volume { grid, data })
+}
+
+/// The volume with `voxels[axis]` layers of `value` added on both sides of each axis; the voxels keep
+/// their world positions.
+///
+/// # Errors
+/// [`Error::Parameter`] when the padded volume would have more voxels than a `u32` can number.
+pub fn pad<T: Copy>(volume: &Volume<T>, voxels: [usize; 3], value: T) -> Result<Volume<T>> {
+    let old = &volume.grid;
+    let mut grid = old.clone();
+    let padded = |axis: usize| voxels[axis].checked_mul(2)?.checked_add(old.size[axis]);
+    let size = padded(0).zip(padded(1)).zip(padded(2));
+    let size = size
+        .map(|((ni, nj), nk)| [ni, nj, nk])
+        .filter(|size| size.iter().map(|&n| n as f64).product::<f64>() <= f64::from(u32::MAX));
+    grid.size = size.ok_or_else(|| {
+        Error::Parameter(format!(
+            "{voxels:?} layers around {:?} voxels make too large a volume",
+            old.size
+        ))
+    })?;
+    grid.origin_mm = old.to_world(Vector3::from_fn(|axis, _| -(voxels[axis] as f64)));
+    let mut padded = Volume::filled(grid, value);
+    if !old.is_empty() {
+        for (row, line) in volume.data.chunks(old.size[0]).enumerate() {
+            let (j, k) = (row % old.size[1], row / old.size[1]);
+            let start = padded.grid.index(voxels[0], j + voxels[1], k + voxels[2]);
+            padded.data[start..start + line.len()].copy_from_slice(line);
+        }
+    }
+    Ok(padded)
+}
