@@ -6,6 +6,7 @@
 
 pub mod femur;
 pub mod head;
+pub mod pieces;
 pub mod points;
 pub mod side;
 pub mod vertebra;
