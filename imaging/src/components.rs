@@ -264,3 +264,125 @@ fn runs_of_row(row: usize, line: &[bool], value: bool, joined: bool) -> Vec<Run>
     }
     runs
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grid::Grid;
+    use crate::pattern::pattern;
+
+    /// scipy.ndimage.label with generate_binary_structure(3, 1) and (3, 3), scipy 1.17.1.
+    #[test]
+    fn sizes_equal_scipy() {
+        let mask = pattern([9, 8, 7]).map(|&v| v > 6.0);
+        let faces = label_components(&mask, Connectivity::Faces);
+        assert_eq!(faces.sizes.len(), 60);
+        assert_eq!(faces.sizes[..9], [36, 22, 4, 4, 4, 3, 3, 3, 3]);
+        assert_eq!(faces.sizes.iter().sum::<usize>(), 139);
+        let corners = label_components(&mask, Connectivity::Corners);
+        assert_eq!(corners.sizes, [138, 1]);
+    }
+
+    /// Flood fill, step by step, gives the same partition; numbers follow size, then first voxel.
+    #[test]
+    fn labels_equal_a_flood_fill() {
+        for connectivity in [Connectivity::Faces, Connectivity::Corners] {
+            for (size, cut) in [
+                ([9, 8, 7], 4.0),
+                ([9, 8, 7], 7.0),
+                ([1, 9, 8], 5.0),
+                ([9, 1, 8], 5.0),
+            ] {
+                let mask = pattern(size).map(|&v| v > cut);
+                let found = label_components(&mask, connectivity);
+                let mut expected = vec![0; mask.data.len()];
+                let mut components = Vec::new();
+                for seed in 0..mask.data.len() {
+                    if mask.data[seed] && expected[seed] == 0 {
+                        components.push((seed, flood(&mask, seed, connectivity)));
+                        for &at in &components[components.len() - 1].1 {
+                            expected[at] = 1;
+                        }
+                    }
+                }
+                components.sort_by_key(|(seed, voxels)| (std::cmp::Reverse(voxels.len()), *seed));
+                for (number, (_, voxels)) in components.iter().enumerate() {
+                    assert_eq!(found.sizes[number], voxels.len());
+                    for &at in voxels {
+                        expected[at] = number as u32 + 1;
+                    }
+                }
+                assert_eq!(found.sizes.len(), components.len());
+                assert_eq!(found.labels.data, expected);
+                let largest = largest_component(&mask, connectivity);
+                assert_eq!(largest, found.labels.map(|&l| l == 1));
+            }
+        }
+    }
+
+    fn flood(mask: &Mask, seed: usize, connectivity: Connectivity) -> Vec<usize> {
+        let mut seen = vec![false; mask.data.len()];
+        seen[seed] = true;
+        let mut voxels = vec![seed];
+        let mut next = 0;
+        while next < voxels.len() {
+            let a = mask.grid.voxel(voxels[next]);
+            next += 1;
+            for b in 0..mask.data.len() {
+                let at = mask.grid.voxel(b);
+                let apart = [0, 1, 2].map(|axis| a[axis].abs_diff(at[axis]));
+                let touches = match connectivity {
+                    Connectivity::Faces => apart.iter().sum::<usize>() <= 1,
+                    Connectivity::Corners => apart.iter().all(|&d| d <= 1),
+                };
+                if touches && mask.data[b] && !seen[b] {
+                    seen[b] = true;
+                    voxels.push(b);
+                }
+            }
+        }
+        voxels
+    }
+
+    /// scipy.ndimage.binary_fill_holes in 3-D and slice by slice.
+    #[test]
+    fn holes_equal_scipy() {
+        let mask = pattern([9, 8, 7]).map(|&v| v > 0.5);
+        assert_eq!(mask.count(), 392);
+        assert_eq!(fill_holes(&mask).count(), 404);
+        for (axis, expected) in [424, 427, 433].into_iter().enumerate() {
+            let filled = fill_holes_in_slices(&mask, axis).unwrap();
+            assert_eq!(filled.count(), expected, "axis {axis}");
+        }
+        assert!(fill_holes_in_slices(&mask, 3).is_err());
+    }
+
+    /// A tube open at one end has no hole in 3-D but one in each slice across it.
+    #[test]
+    fn a_tube_is_filled_slice_by_slice_only() {
+        let tube = Volume::from_fn(Grid::axis_aligned([5, 5, 4], [1.0; 3]), |[i, j, k]| {
+            let wall = [0, 4].contains(&i) || [0, 4].contains(&j);
+            wall || k == 0
+        });
+        assert_eq!(fill_holes(&tube), tube);
+        assert_eq!(fill_holes_in_slices(&tube, 2).unwrap().count(), 100);
+        assert_eq!(fill_holes_in_slices(&tube, 0).unwrap(), tube);
+    }
+
+    #[test]
+    fn empty_and_full_masks_pass() {
+        for size in [[0, 3, 3], [3, 0, 3], [1, 1, 1], [3, 2, 1]] {
+            for value in [false, true] {
+                let mask = Volume::filled(Grid::axis_aligned(size, [1.0; 3]), value);
+                let found = label_components(&mask, Connectivity::Corners);
+                assert_eq!(
+                    found.sizes.len(),
+                    usize::from(value && !mask.grid.is_empty())
+                );
+                assert_eq!(largest_component(&mask, Connectivity::Faces), mask);
+                assert_eq!(fill_holes(&mask), mask);
+                assert_eq!(fill_holes_in_slices(&mask, 1).unwrap(), mask);
+            }
+        }
+    }
+}

@@ -34,7 +34,8 @@ pub fn distance_to_mask_mm(mask: &Mask) -> Result<Volume<f32>> {
 /// is inside and one outside. A flat face of the mask thus lies midway between voxel centres: the
 /// voxels on its two sides stand at minus and plus half the spacing. No voxel is at 0, and the
 /// distances of a mask and of its complement differ in sign only. The border of the volume is no
-/// surface: a bone cut by the scan's edge has none there.
+/// surface: a bone cut by the scan's edge has none there. On curved and oblique surfaces the nearest
+/// of these points makes the distance too short in magnitude, by 0.1 to 0.3 voxels in the mean.
 ///
 /// # Errors
 /// [`Error::Parameter`] for an empty or a full mask, which has no surface; [`Error::Geometry`] when
@@ -198,5 +199,172 @@ impl Envelope {
             let [position, height, _] = parabolas[current];
             *value = (x - position).powi(2) + height;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pattern::pattern;
+    use nalgebra::Vector3;
+
+    /// scipy.ndimage.distance_transform_edt(~mask, sampling=[0.8, 0.9, 1.5]), scipy 1.17.1.
+    #[test]
+    fn equals_scipy() {
+        let mask = pattern([9, 8, 7]).map(|&v| v == 4.0);
+        assert_eq!(mask.count(), 19);
+        let distance = distance_to_mask_mm(&mask).unwrap();
+        for ([i, j, k], expected) in [
+            ([0, 0, 0], 2.7),
+            ([8, 7, 6], 5.4),
+            ([4, 0, 5], 1.8),
+            ([8, 0, 6], 0.9),
+        ] {
+            assert!((distance.at(i, j, k) - expected).abs() < 1e-6);
+        }
+        let sum: f64 = distance.data.iter().map(|&d| f64::from(d)).sum();
+        assert!((sum - 1106.7760176331394).abs() < 1e-4, "{sum}");
+    }
+
+    /// Every voxel of scattered masks, against all pairs; also on volumes one voxel thick.
+    #[test]
+    fn equals_brute_force() {
+        for (size, one_in) in [
+            ([9, 8, 7], 40),
+            ([21, 1, 13], 30),
+            ([1, 1, 9], 4),
+            ([1, 1, 1], 1),
+        ] {
+            let grid = Grid::axis_aligned(size, [0.8, 1.3, 2.1]);
+            let mut state = 1u32;
+            let mask = Volume::from_fn(grid.clone(), |at| {
+                state = state.wrapping_mul(1664525).wrapping_add(1013904223);
+                (state >> 16).is_multiple_of(one_in) || at == [0; 3]
+            });
+            let centre = |index| Vector3::from(grid.voxel(index).map(|v| v as f64));
+            let inside: Vec<_> = (0..grid.len())
+                .filter(|&n| mask.data[n])
+                .map(|n| grid.to_world(centre(n)))
+                .collect();
+            let found = distance_to_mask_mm(&mask).unwrap();
+            for (index, &d) in found.data.iter().enumerate() {
+                let at = grid.to_world(centre(index));
+                let expected = inside
+                    .iter()
+                    .map(|p| (p - at).norm())
+                    .fold(f64::MAX, f64::min);
+                assert!(
+                    (f64::from(d) - expected).abs() < 1e-5,
+                    "{size:?} {d} {expected}"
+                );
+            }
+        }
+    }
+
+    /// The definition of the signed distance, point by point: the nearest of all points midway between
+    /// unlike face neighbours.
+    #[test]
+    fn the_signed_distance_is_that_to_the_nearest_midpoint() {
+        let mask = pattern([7, 6, 5]).map(|&v| v > 5.0);
+        let grid = &mask.grid;
+        let mut midpoints = Vec::new();
+        for index in 0..grid.len() {
+            let at = grid.voxel(index);
+            for axis in 0..3 {
+                let mut next = at;
+                next[axis] += 1;
+                if next[axis] < grid.size[axis]
+                    && mask.data[index] != mask.at(next[0], next[1], next[2])
+                {
+                    let mut middle = Vector3::from(at.map(|v| v as f64));
+                    middle[axis] += 0.5;
+                    midpoints.push(grid.to_world(middle));
+                }
+            }
+        }
+        let found = signed_distance_mm(&mask).unwrap();
+        for (index, &d) in found.data.iter().enumerate() {
+            let at = grid.to_world(Vector3::from(grid.voxel(index).map(|v| v as f64)));
+            let nearest = midpoints
+                .iter()
+                .map(|p| (p - at).norm())
+                .fold(f64::MAX, f64::min);
+            let expected = if mask.data[index] { -nearest } else { nearest };
+            assert!((f64::from(d) - expected).abs() < 1e-5, "{d} {expected}");
+        }
+    }
+
+    /// A slab across the whole volume: flat faces midway, none at the border.
+    #[test]
+    fn a_flat_face_lies_midway_and_the_border_is_none() {
+        for axis in 0..3 {
+            let mut size = [3; 3];
+            size[axis] = 8;
+            let spacing = [0.7, 0.9, 2.0];
+            let mask = Volume::from_fn(Grid::axis_aligned(size, spacing), |at| at[axis] < 5);
+            let distance = signed_distance_mm(&mask).unwrap();
+            for (index, &d) in distance.data.iter().enumerate() {
+                let at = mask.grid.voxel(index)[axis] as f64;
+                let expected = (at - 4.5) * spacing[axis];
+                assert!(
+                    (f64::from(d) - expected).abs() < 1e-6,
+                    "{axis} {d} {expected}"
+                );
+            }
+        }
+    }
+
+    /// A ball of radius 12 mm on anisotropic voxels. The surface points scatter by half a voxel about
+    /// the sphere and the nearest is one that stands out, so |distance| comes out short: by 0.1 voxel
+    /// at 1 to 3 mm on either side.
+    #[test]
+    fn a_ball_has_its_distances() {
+        let grid = Grid::axis_aligned([44, 44, 35], [1.0, 1.0, 1.25]);
+        let centre = Vector3::new(21.7, 21.4, 21.6);
+        let radius = |index: usize| {
+            (grid.to_world(Vector3::from(grid.voxel(index).map(|v| v as f64))) - centre).norm()
+        };
+        let mask = Volume {
+            data: (0..grid.len()).map(|n| radius(n) <= 12.0).collect(),
+            grid: grid.clone(),
+        };
+        let distance = signed_distance_mm(&mask).unwrap();
+        // Mean errors of a nearest-neighbour search over the same points in another program.
+        for (low, high, expected) in [(-3.0, -1.0, 0.11), (-1.0, 1.0, 0.0), (1.0, 3.0, -0.08)] {
+            let errors: Vec<f64> = (0..grid.len())
+                .map(|n| (radius(n) - 12.0, f64::from(distance.data[n])))
+                .filter(|(exact, _)| (low..high).contains(exact))
+                .map(|(exact, found)| found - exact)
+                .collect();
+            let mean = errors.iter().sum::<f64>() / errors.len() as f64;
+            assert!(
+                (mean - expected).abs() < 0.006,
+                "{low} to {high} mm: {mean}"
+            );
+            assert!(errors.iter().all(|e| e.abs() < 0.65), "{low} to {high} mm");
+        }
+    }
+
+    #[test]
+    fn masks_without_a_surface_and_sheared_grids_are_refused() {
+        let grid = Grid::axis_aligned([4, 3, 2], [1.0; 3]);
+        let empty = Volume::filled(grid.clone(), false);
+        let full = Volume::filled(grid.clone(), true);
+        assert!(distance_to_mask_mm(&empty).is_err());
+        assert!(
+            distance_to_mask_mm(&full)
+                .unwrap()
+                .data
+                .iter()
+                .all(|&d| d == 0.0)
+        );
+        assert!(signed_distance_mm(&empty).is_err());
+        assert!(signed_distance_mm(&full).is_err());
+        let nothing = Volume::filled(Grid::axis_aligned([0, 3, 2], [1.0; 3]), true);
+        assert!(distance_to_mask_mm(&nothing).is_err());
+        let mut sheared = Volume::from_fn(grid, |[i, ..]| i == 0);
+        sheared.grid.direction[(0, 1)] = 0.2;
+        assert!(distance_to_mask_mm(&sheared).is_err());
+        assert!(signed_distance_mm(&sheared).is_err());
     }
 }

@@ -169,3 +169,84 @@ fn smooth_axis<T: Copy + Default + Into<f64> + Send + Sync>(
         },
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grid::Grid;
+    use crate::pattern::pattern;
+
+    fn close(found: f32, expected: f64) {
+        assert!(
+            (f64::from(found) - expected).abs() < 1e-5,
+            "{found} {expected}"
+        );
+    }
+
+    /// scipy.ndimage.gaussian_filter(field, [1.2/0.8, 1.2/0.9, 0.6/1.5], truncate=3), scipy 1.17.1.
+    #[test]
+    fn equals_scipy() {
+        let smooth = gaussian(&pattern([6, 5, 4]), [1.2, 1.2, 0.6], 3.0).unwrap();
+        close(smooth.at(0, 0, 0), 3.8606473486382615);
+        close(smooth.at(3, 2, 1), 4.051389470565298);
+        close(smooth.at(5, 4, 3), 3.4642880179457944);
+        close(smooth.at(1, 4, 0), 4.6659671555301845);
+    }
+
+    /// A kernel longer than the lines, which are reflected again and again; sigma 2.5, 1, 2.5 voxels.
+    #[test]
+    fn equals_scipy_on_short_lines() {
+        let smooth = gaussian(&pattern([2, 1, 3]), [2.0, 0.9, 3.75], 4.0).unwrap();
+        let expected = [
+            4.5328151662362774,
+            4.534266494440122,
+            4.540995679157793,
+            4.542367561021703,
+            4.549131351769755,
+            4.5504237473743405,
+        ];
+        for (found, expected) in smooth.data.iter().zip(expected) {
+            close(*found, expected);
+        }
+    }
+
+    /// scipy.ndimage.convolve1d(mode="constant") of value * mask over that of the mask, radii 2, 2, 1.
+    #[test]
+    fn the_masked_filter_sees_the_mask_only() {
+        let mut volume = pattern([6, 5, 4]);
+        let mask = volume.map(|&v| v > 2.0);
+        assert_eq!(mask.count(), 79);
+        let outside = volume.at(5, 4, 3);
+        // Whatever stands outside the mask must not matter.
+        volume.data[0] = f32::NAN;
+        let smooth = masked_gaussian(&volume, &mask, [1.2, 1.2, 0.6], [2, 2, 1]).unwrap();
+        close(smooth.at(0, 1, 1), 6.374748524923909);
+        close(smooth.at(1, 0, 0), 6.025560797608224);
+        close(smooth.at(3, 2, 1), 5.839383963222697);
+        assert_eq!(smooth.at(5, 4, 3), outside);
+        let inside = smooth
+            .data
+            .iter()
+            .zip(&mask.data)
+            .filter(|(_, inside)| **inside);
+        let sum: f64 = inside.map(|(v, _)| f64::from(*v)).sum();
+        assert!((sum - 461.4913101859378).abs() < 1e-4, "{sum}");
+    }
+
+    #[test]
+    fn bad_parameters_are_refused_and_empty_input_passes() {
+        let volume = pattern([3, 2, 2]);
+        for bad in [-1.0, f64::NAN, f64::INFINITY] {
+            assert!(gaussian(&volume, [1.0, bad, 1.0], 4.0).is_err());
+            assert!(gaussian(&volume, [1.0; 3], bad).is_err());
+        }
+        assert_eq!(gaussian(&volume, [0.0; 3], 4.0).unwrap(), volume);
+        let none = Volume::filled(volume.grid.clone(), false);
+        let same = masked_gaussian(&volume, &none, [1.0; 3], [1; 3]).unwrap();
+        assert_eq!(same, volume);
+        let other = Volume::filled(Grid::axis_aligned([3, 2, 1], [1.0; 3]), true);
+        assert!(masked_gaussian(&volume, &other, [1.0; 3], [1; 3]).is_err());
+        let empty = Volume::filled(Grid::axis_aligned([0, 2, 2], [1.0; 3]), 1.0);
+        assert!(gaussian(&empty, [1.0; 3], 4.0).unwrap().data.is_empty());
+    }
+}

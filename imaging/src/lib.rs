@@ -12,6 +12,7 @@ pub mod components;
 pub mod distance;
 pub mod error;
 pub mod filter;
+mod fraction;
 pub mod grid;
 pub mod image;
 mod lines;
@@ -29,3 +30,6 @@ pub use error::{Error, Result};
 pub use grid::Grid;
 pub use image::{Image, Voxels, read_image, read_labels, read_volume, write_image, write_volume};
 pub use volume::{LabelMap, Mask, Volume};
+
+#[cfg(test)]
+mod pattern;

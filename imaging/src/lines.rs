@@ -92,13 +92,13 @@ fn gather<T: Copy>(source: &[T], stride: usize, first: usize, tile: &mut [T], le
 mod tests {
     use super::*;
 
-    /// Running sums along each axis of an array larger than one tile and one block, against the
-    /// closed form: the array is 1 everywhere, so the sum at index n is n + 1.
+    /// An array larger than one tile and one block, whose values tell every voxel from every other.
     #[test]
-    fn every_line_is_visited_once_in_order() {
+    fn every_line_is_visited_once_in_order_and_put_back() {
         let size = [37, 41, 5];
         for axis in 0..3 {
-            let mut data = vec![1u32; size.iter().product()];
+            let step = [1, 37, 37 * 41][axis];
+            let mut data: Vec<usize> = (0..size.iter().product()).collect();
             for_each_line(
                 &mut data,
                 size,
@@ -106,19 +106,15 @@ mod tests {
                 || (),
                 |line, ()| {
                     assert_eq!(line.len(), size[axis]);
-                    for at in 1..line.len() {
-                        line[at] += line[at - 1];
+                    for at in 0..line.len() {
+                        assert_eq!(line[at], line[0] % 10_000 + step * at);
+                        line[at] += 10_000 * (at + 1);
                     }
                 },
             );
-            let mut index = 0;
-            for k in 0..size[2] {
-                for j in 0..size[1] {
-                    for i in 0..size[0] {
-                        assert_eq!(data[index] as usize, [i, j, k][axis] + 1);
-                        index += 1;
-                    }
-                }
+            for (index, value) in data.into_iter().enumerate() {
+                let at = index / step % size[axis];
+                assert_eq!(value, index + 10_000 * (at + 1));
             }
         }
     }

@@ -161,3 +161,122 @@ fn within_cube(mask: &Mask, value: bool, n: u32) -> Vec<bool> {
     }
     near
 }
+
+#[cfg(test)]
+mod tests {
+    use super::StructuringElement::{Ball, Corners, Faces};
+    use super::*;
+    use crate::grid::Grid;
+    use crate::pattern::pattern;
+
+    /// scipy.ndimage.binary_dilation and binary_erosion(border_value=1), iterations=n or a ball of
+    /// radius n as structure, scipy 1.17.1.
+    #[test]
+    fn counts_equal_scipy() {
+        let sparse = pattern([9, 8, 7]).map(|&v| v > 7.0);
+        let dense = pattern([9, 8, 7]).map(|&v| v > -1.5);
+        for (n, element, grown, shrunk) in [
+            (1, Faces, 389, 435),
+            (1, Corners, 493, 359),
+            (1, Ball, 389, 435),
+            (2, Faces, 497, 357),
+            (2, Corners, 503, 251),
+            (2, Ball, 499, 342),
+        ] {
+            assert_eq!(
+                morph_voxels(&sparse, n, element).count(),
+                grown,
+                "{n} {element:?}"
+            );
+            assert_eq!(
+                morph_voxels(&dense, -n, element).count(),
+                shrunk,
+                "{n} {element:?}"
+            );
+        }
+    }
+
+    /// scipy: erosion then dilation in the volume; dilation then erosion in the padded volume.
+    #[test]
+    fn opening_and_closing_equal_scipy() {
+        let grid = Grid::axis_aligned([16, 15, 14], [1.0; 3]);
+        let mask = Volume::from_fn(grid, |[i, j, k]| {
+            (i * i * 3 + j * j * 5 + k * k * 2 + i * j) % 23 < 14
+        });
+        assert_eq!(mask.count(), 2010);
+        for (element, open, closed) in [(Faces, 600, 2851), (Corners, 24, 3303)] {
+            assert_eq!(opening(&mask, 1, element).count(), open);
+            assert_eq!(closing(&mask, 1, element).unwrap().count(), closed);
+        }
+    }
+
+    /// A shaft that leaves the scan at the bottom keeps its full length under erosion.
+    #[test]
+    fn a_bone_cut_by_the_border_is_not_eroded_at_the_cut() {
+        let shaft = Volume::from_fn(Grid::axis_aligned([9, 9, 6], [1.0; 3]), |[i, j, k]| {
+            (2..7).contains(&i) && (2..7).contains(&j) && k < 5
+        });
+        let expected = Volume::from_fn(shaft.grid.clone(), |[i, j, k]| {
+            (3..6).contains(&i) && (3..6).contains(&j) && k < 4
+        });
+        for element in [Faces, Corners, Ball] {
+            assert_eq!(morph_voxels(&shaft, -1, element), expected);
+        }
+        assert_eq!(morph_mm(&shaft, -1.0).unwrap(), expected);
+        let full = Volume::filled(shaft.grid.clone(), true);
+        assert_eq!(morph_voxels(&full, -3, Ball), full);
+        assert_eq!(morph_mm(&full, -3.0).unwrap(), full);
+    }
+
+    /// A gap of one voxel between the mask and the border stays open, one inside the mask closes.
+    #[test]
+    fn closing_does_not_reach_for_the_border() {
+        let grid = Grid::axis_aligned([7, 5, 5], [1.0; 3]);
+        let plate = Volume::from_fn(grid, |[i, ..]| i == 1 || i == 3);
+        let closed = closing(&plate, 1, Corners).unwrap();
+        let expected = Volume::from_fn(plate.grid, |[i, ..]| (1..4).contains(&i));
+        assert_eq!(closed, expected);
+    }
+
+    /// Offsets in mm between, at and beyond the half spacings at which a flat face moves on.
+    #[test]
+    fn a_flat_face_moves_by_the_offset_in_mm() {
+        let grid = Grid::axis_aligned([3, 3, 12], [1.0, 1.0, 0.7]);
+        let slab = Volume::from_fn(grid, |[_, _, k]| k < 6);
+        for (offset, layers) in [
+            (0.0, 6),
+            (0.34, 6),
+            (0.35, 7),
+            (1.04, 7),
+            (1.05, 8),
+            (100.0, 12),
+            (-0.34, 6),
+            (-0.36, 5),
+            (-1.06, 4),
+            (-100.0, 0),
+        ] {
+            let moved = morph_mm(&slab, offset).unwrap();
+            assert_eq!(moved.count(), 9 * layers, "{offset}");
+        }
+        assert!(morph_mm(&slab, f64::NAN).is_err());
+    }
+
+    #[test]
+    fn extremes_pass() {
+        for size in [[0, 2, 2], [1, 1, 1], [4, 1, 3]] {
+            for value in [false, true] {
+                let mask = Volume::filled(Grid::axis_aligned(size, [1.0; 3]), value);
+                for element in [Faces, Corners, Ball] {
+                    for n in [i32::MIN, -1, 0, 1, i32::MAX] {
+                        assert_eq!(morph_voxels(&mask, n, element), mask);
+                    }
+                    assert_eq!(opening(&mask, u32::MAX, element), mask);
+                    assert_eq!(closing(&mask, 2, element).unwrap(), mask);
+                }
+                assert_eq!(morph_mm(&mask, 1.0).unwrap(), mask);
+            }
+        }
+        let one = Volume::filled(Grid::axis_aligned([1; 3], [1.0; 3]), true);
+        assert!(closing(&one, u32::MAX, Faces).is_err());
+    }
+}

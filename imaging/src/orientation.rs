@@ -248,3 +248,121 @@ pub fn pad<T: Copy>(volume: &Volume<T>, voxels: [usize; 3], value: T) -> Result<
     }
     Ok(padded)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pattern::pattern;
+    use nalgebra::Rotation3;
+
+    /// All 48 axis codes.
+    fn codes() -> Vec<String> {
+        let pairs = [['R', 'L'], ['A', 'P'], ['I', 'S']];
+        let orders = [
+            [0, 1, 2],
+            [0, 2, 1],
+            [1, 0, 2],
+            [1, 2, 0],
+            [2, 0, 1],
+            [2, 1, 0],
+        ];
+        let mut codes = Vec::new();
+        for order in orders {
+            for sides in 0..8usize {
+                codes.push((0..3).map(|a| pairs[order[a]][sides >> a & 1]).collect());
+            }
+        }
+        codes
+    }
+
+    /// Value of the voxel at a world position, which must be a voxel centre.
+    fn at_world(volume: &Volume<f32>, world: Vector3<f64>) -> f32 {
+        let index = volume.grid.to_index(world);
+        let voxel: [usize; 3] = std::array::from_fn(|a| {
+            assert!((index[a] - index[a].round()).abs() < 1e-9);
+            index[a].round() as usize
+        });
+        volume.at(voxel[0], voxel[1], voxel[2])
+    }
+
+    /// From each of the 48 orientations to each other, straight and oblique: every voxel keeps its
+    /// value and its world position.
+    #[test]
+    fn every_orientation_keeps_every_voxel_in_its_place() {
+        for turn in [
+            Rotation3::identity(),
+            Rotation3::from_euler_angles(0.2, -0.3, 0.25),
+        ] {
+            for from in codes() {
+                let mut volume = pattern([2, 3, 4]);
+                for (a, d) in parse_axis_code(&from).unwrap().into_iter().enumerate() {
+                    let (world, forward) = d.world_axis();
+                    let mut column = Vector3::zeros();
+                    column[world] = if forward { 1.0 } else { -1.0 };
+                    volume.grid.direction.set_column(a, &(turn * column));
+                }
+                volume.grid.origin_mm = Vector3::new(10.0, -20.0, 30.0);
+                assert_eq!(volume.grid.axis_code(), from);
+                for to in codes() {
+                    let turned = reorient(&volume, parse_axis_code(&to).unwrap()).unwrap();
+                    assert_eq!(turned.grid.axis_code(), to);
+                    assert_eq!(turned.data.len(), volume.data.len());
+                    for (index, &value) in volume.data.iter().enumerate() {
+                        let voxel = Vector3::from(volume.grid.voxel(index).map(|v| v as f64));
+                        let world = volume.grid.to_world(voxel);
+                        assert_eq!(at_world(&turned, world), value, "{from} to {to}");
+                    }
+                }
+                assert_eq!(to_ras_axes(&volume).grid.axis_code(), "RAS");
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_axis_codes_are_refused() {
+        assert_eq!(parse_axis_code("ras").unwrap(), RAS);
+        assert_eq!(parse_axis_code("LPS").unwrap(), LPS);
+        for bad in ["", "RA", "RASS", "RLS", "XYZ", "RRR", "Ré"] {
+            assert!(parse_axis_code(bad).is_err(), "{bad}");
+        }
+        let twice = [
+            AxisDirection::Left,
+            AxisDirection::Right,
+            AxisDirection::Superior,
+        ];
+        assert!(reorient(&pattern([2, 2, 2]), twice).is_err());
+    }
+
+    #[test]
+    fn crop_and_pad_keep_world_positions() {
+        let mut volume = pattern([5, 4, 3]);
+        volume.grid.direction = *Rotation3::from_euler_angles(0.3, 0.2, -0.9).matrix();
+        let cropped = crop(&volume, [1, 0, 2], [3, 2, 2]).unwrap();
+        assert_eq!(cropped.grid.size, [3, 3, 1]);
+        let padded = pad(&volume, [2, 0, 1], -9.0).unwrap();
+        assert_eq!(padded.grid.size, [9, 4, 5]);
+        for (index, &value) in volume.data.iter().enumerate() {
+            let voxel = volume.grid.voxel(index);
+            let world = volume.grid.to_world(Vector3::from(voxel.map(|v| v as f64)));
+            assert_eq!(at_world(&padded, world), value);
+            if (0..3).all(|a| (([1, 0, 2][a])..=([3, 2, 2][a])).contains(&voxel[a])) {
+                assert_eq!(at_world(&cropped, world), value);
+            }
+        }
+        let added = padded.data.iter().filter(|&&v| v == -9.0).count();
+        assert_eq!(added, 9 * 4 * 5 - 5 * 4 * 3);
+        assert!(crop(&volume, [1, 0, 2], [3, 2, 3]).is_err());
+        assert!(crop(&volume, [2, 0, 0], [1, 2, 2]).is_err());
+        assert!(pad(&volume, [usize::MAX, 0, 0], 0.0).is_err());
+        assert!(pad(&volume, [100_000, 100_000, 0], 0.0).is_err());
+    }
+
+    #[test]
+    fn empty_volumes_are_reoriented_too() {
+        let mut empty = pattern([0, 4, 3]);
+        empty.data.clear();
+        let turned = reorient(&empty, parse_axis_code("SAR").unwrap()).unwrap();
+        assert_eq!(turned.grid.size, [3, 4, 0]);
+        assert_eq!(pad(&empty, [1, 1, 1], 2.0).unwrap().data, [2.0; 2 * 6 * 5]);
+    }
+}

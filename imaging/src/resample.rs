@@ -13,9 +13,9 @@ use nalgebra::{Matrix3, Vector3};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+pub use crate::fraction::mask_fraction;
 use crate::grid::Grid;
-use crate::orientation::{permutation_between, permuted};
-use crate::spline::Spline;
+pub use crate::spline::Spline;
 use crate::volume::{LabelMap, Mask, Volume};
 
 /// How a value between voxel centres is found.
@@ -128,138 +128,8 @@ pub fn isotropic_grid(grid: &Grid, h_mm: f64) -> Result<Grid> {
     Ok(made)
 }
 
-/// The part of each target voxel's volume that lies in the mask, 0 to 1; outside the source is
-/// background.
-///
-/// Exact (a separable box filter) where the array axes of both grids are parallel, in any order and
-/// direction. Otherwise the mean of 4 x 4 x 4 nearest-neighbour samples spread evenly in the target
-/// voxel.
-pub fn mask_fraction(mask: &Mask, target: &Grid) -> Volume<f32> {
-    if mask.grid.is_empty() || target.is_empty() {
-        return Volume::filled(target.clone(), 0.0);
-    }
-    let (from, flip) = permutation_between(&mask.grid, target);
-    let turned = permuted(mask, from, flip);
-    let (matrix, offset) = index_map(&turned.grid, target);
-    let parallel = (0..3).all(|row| {
-        let drift: f64 = (0..3)
-            .filter(|&column| column != row)
-            .map(|column| matrix[(row, column)].abs() * target.size[column] as f64)
-            .sum();
-        matrix[(row, row)] > 0.0 && drift < 1e-3
-    });
-    if !parallel {
-        return supersampled_fraction(mask, target);
-    }
-    let mut data: Vec<f32> = turned
-        .data
-        .iter()
-        .map(|&v| f32::from(u8::from(v)))
-        .collect();
-    let mut size = turned.grid.size;
-    // The axis that shrinks most goes first: least work for the others.
-    let mut order = [0, 1, 2];
-    order.sort_by(|&a, &b| matrix[(b, b)].total_cmp(&matrix[(a, a)]));
-    for axis in order {
-        let overlaps = overlaps(
-            size[axis],
-            target.size[axis],
-            matrix[(axis, axis)],
-            offset[axis],
-        );
-        data = average_axis(&data, size, axis, &overlaps);
-        size[axis] = target.size[axis];
-    }
-    Volume {
-        grid: target.clone(),
-        data,
-    }
-}
-
-/// First source voxel and weights of the source voxels that one target voxel covers along an axis.
-type Overlap = (usize, Vec<f64>);
-
-/// Overlap of each of `count` target voxels (centre `offset + step * t`, width `step`, in source
-/// voxels) with the `n` source voxels, as a part of the target voxel's width.
-fn overlaps(n: usize, count: usize, step: f64, offset: f64) -> Vec<Overlap> {
-    (0..count)
-        .map(|t| {
-            let centre = offset + step * t as f64;
-            let low = (centre - 0.5 * step).max(-0.5);
-            let high = (centre + 0.5 * step).min(n as f64 - 0.5);
-            if high <= low {
-                return (0, Vec::new());
-            }
-            let first = ((low + 0.5).floor() as usize).min(n - 1);
-            let last = ((high + 0.5).floor() as usize).min(n - 1);
-            let weights = (first..=last)
-                .map(|s| {
-                    let s = s as f64;
-                    ((s + 0.5).min(high) - (s - 0.5).max(low)).max(0.0) / step
-                })
-                .collect();
-            (first, weights)
-        })
-        .collect()
-}
-
-/// Applies the overlaps along one axis.
-fn average_axis(data: &[f32], size: [usize; 3], axis: usize, overlaps: &[Overlap]) -> Vec<f32> {
-    let mut out_size = size;
-    out_size[axis] = overlaps.len();
-    let stride = match axis {
-        0 => 1,
-        1 => size[0],
-        _ => size[0] * size[1],
-    };
-    let mut out = vec![0.0; out_size.iter().product()];
-    out.par_chunks_mut(out_size[0])
-        .enumerate()
-        .for_each(|(row, line)| {
-            let (j, k) = (row % out_size[1], row / out_size[1]);
-            for (i, value) in line.iter_mut().enumerate() {
-                let at = [i, j, k];
-                let (first, weights) = &overlaps[at[axis]];
-                let mut from = at;
-                from[axis] = *first;
-                let start = from[0] + size[0] * (from[1] + size[1] * from[2]);
-                *value = weights
-                    .iter()
-                    .enumerate()
-                    .map(|(s, weight)| weight * f64::from(data[start + s * stride]))
-                    .sum::<f64>() as f32;
-            }
-        });
-    out
-}
-
-/// [`mask_fraction`] for grids at an angle.
-fn supersampled_fraction(mask: &Mask, target: &Grid) -> Volume<f32> {
-    const STEPS: usize = 4;
-    let (matrix, offset) = index_map(&mask.grid, target);
-    let shifts: Vec<Vector3<f64>> = (0..STEPS.pow(3))
-        .map(|n| {
-            let part = |m: usize| (m % STEPS) as f64 / STEPS as f64 + 0.5 / STEPS as f64 - 0.5;
-            matrix * Vector3::new(part(n), part(n / STEPS), part(n / STEPS / STEPS))
-        })
-        .collect();
-    let size = mask.grid.size;
-    sample_index(target, 0.0, |voxel| {
-        let centre = matrix * voxel + offset;
-        let inside = shifts
-            .iter()
-            .filter(|&shift| {
-                let at = centre + shift;
-                (0..3).all(|axis| is_inside(at[axis], size[axis]))
-                    && mask.data[nearest_voxel(&mask.grid, at)]
-            })
-            .count();
-        inside as f32 / shifts.len() as f32
-    })
-}
-
 /// The map from voxel indices of `target` to continuous voxel indices of `source`.
-fn index_map(source: &Grid, target: &Grid) -> (Matrix3<f64>, Vector3<f64>) {
+pub(crate) fn index_map(source: &Grid, target: &Grid) -> (Matrix3<f64>, Vector3<f64>) {
     // A singular grid maps as Grid::to_index maps it.
     let inverse = source
         .matrix()
@@ -272,7 +142,7 @@ fn index_map(source: &Grid, target: &Grid) -> (Matrix3<f64>, Vector3<f64>) {
 }
 
 /// `value(index)` at every voxel of `target`, in parallel over rows.
-fn sample_index<T: Copy + Send + Sync>(
+pub(crate) fn sample_index<T: Copy + Send + Sync>(
     target: &Grid,
     initial: T,
     value: impl Fn(Vector3<f64>) -> T + Sync,
@@ -323,7 +193,7 @@ fn sample<T: Copy + Send + Sync>(
 }
 
 /// Whether a continuous index lies in the box of the `n` voxels of an axis.
-fn is_inside(at: f64, n: usize) -> bool {
+pub(crate) fn is_inside(at: f64, n: usize) -> bool {
     at >= -0.5 - ROUNDING && at <= n as f64 - 0.5 + ROUNDING
 }
 
@@ -345,7 +215,7 @@ pub(crate) fn mirrored(at: f64, n: usize) -> f64 {
 }
 
 /// Data position of the voxel nearest to a continuous index, clamped into the grid.
-fn nearest_voxel(grid: &Grid, at: Vector3<f64>) -> usize {
+pub(crate) fn nearest_voxel(grid: &Grid, at: Vector3<f64>) -> usize {
     let nearest = |axis: usize| {
         let index = (at[axis] + 0.5 + ROUNDING).floor().max(0.0) as usize;
         index.min(grid.size[axis] - 1)
@@ -371,4 +241,184 @@ fn linear(volume: &Volume<f32>, at: Vector3<f64>) -> f32 {
     let along_i = |j, k| mix(value(low[0], j, k), value(high[0], j, k), part[0]);
     let along_j = |k| mix(along_i(low[1], k), along_i(high[1], k), part[1]);
     mix(along_j(low[2]), along_j(high[2]), part[2]) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pattern::pattern;
+
+    const ALL: [Interpolation; 3] = [
+        Interpolation::Nearest,
+        Interpolation::Linear,
+        Interpolation::CubicBSpline,
+    ];
+
+    /// A one-voxel grid whose centre stands at a continuous index of `source`.
+    fn point(source: &Grid, at: [f64; 3]) -> Grid {
+        Grid {
+            size: [1; 3],
+            origin_mm: source.to_world(Vector3::from(at)),
+            ..source.clone()
+        }
+    }
+
+    fn value(
+        volume: &Volume<f32>,
+        at: [f64; 3],
+        interpolation: Interpolation,
+        outside: Outside,
+    ) -> f32 {
+        resample(volume, &point(&volume.grid, at), interpolation, outside).data[0]
+    }
+
+    /// scipy.ndimage.map_coordinates with order 1 and 3, mode="mirror" (scipy 1.17.1).
+    #[test]
+    fn equals_scipy() {
+        let volume = pattern([6, 5, 4]);
+        for (at, linear, cubic) in [
+            ([0.3, 1.7, 2.2], 4.739, 4.306504809178949),
+            ([2.5, 2.5, 1.5], 4.75, 6.266357421875003),
+        ] {
+            let found = value(&volume, at, Interpolation::Linear, Outside::Mirror);
+            assert!((f64::from(found) - linear).abs() < 1e-5, "{at:?}: {found}");
+            let found = value(&volume, at, Interpolation::CubicBSpline, Outside::Mirror);
+            assert!((f64::from(found) - cubic).abs() < 1e-5, "{at:?}: {found}");
+        }
+        let far = [7.3, -2.6, 9.9];
+        let found = value(&volume, far, Interpolation::CubicBSpline, Outside::Mirror);
+        assert!((found - 4.214669).abs() < 1e-5, "{found}");
+    }
+
+    /// A plane in world coordinates survives linear resampling to an oblique, rotated grid.
+    #[test]
+    fn linear_keeps_a_linear_field_on_an_oblique_grid() {
+        let turn = nalgebra::Rotation3::from_euler_angles(0.4, -0.7, 1.1);
+        let field = |p: Vector3<f64>| 3.0 * p.x - 2.0 * p.y + 0.5 * p.z + 7.0;
+        let source = Grid {
+            size: [30, 28, 26],
+            spacing_mm: [1.0, 1.2, 0.9],
+            origin_mm: Vector3::new(-15.0, -16.0, -12.0),
+            direction: *turn.matrix(),
+        };
+        let volume = Volume::from_fn(source.clone(), |[i, j, k]| {
+            field(source.to_world(Vector3::new(i as f64, j as f64, k as f64))) as f32
+        });
+        let centre = source.to_world(Vector3::new(14.5, 13.5, 12.5));
+        let target = Grid {
+            size: [5, 6, 7],
+            spacing_mm: [0.7, 1.3, 1.1],
+            origin_mm: centre - Vector3::new(2.0, 3.0, 3.0),
+            direction: Matrix3::identity(),
+        };
+        let found = resample(
+            &volume,
+            &target,
+            Interpolation::Linear,
+            Outside::Value(f32::NAN),
+        );
+        for (index, &v) in found.data.iter().enumerate() {
+            let at = target.voxel(index).map(|n| n as f64);
+            let expected = field(target.to_world(Vector3::from(at)));
+            assert!((f64::from(v) - expected).abs() < 1e-4, "{v} {expected}");
+        }
+    }
+
+    #[test]
+    fn the_same_grid_gives_the_same_volume() {
+        let volume = pattern([6, 5, 4]);
+        for interpolation in ALL {
+            let same = resample(&volume, &volume.grid, interpolation, Outside::Value(9.0));
+            for (a, b) in same.data.iter().zip(&volume.data) {
+                assert!((a - b).abs() < 1e-6, "{interpolation:?}: {a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn outside_begins_half_a_voxel_beyond_the_outermost_centres() {
+        let volume = pattern([6, 5, 4]);
+        let border = volume.at(0, 2, 2);
+        for interpolation in ALL {
+            let get = |x, outside| value(&volume, [x, 2.0, 2.0], interpolation, outside);
+            assert_eq!(get(-0.51, Outside::Value(-77.0)), -77.0);
+            assert_eq!(get(5.51, Outside::Value(-77.0)), -77.0);
+            assert_ne!(get(-0.5, Outside::Value(-77.0)), -77.0);
+            assert_ne!(get(5.5, Outside::Value(-77.0)), -77.0);
+            assert!((get(-30.0, Outside::Nearest) - border).abs() < 1e-6);
+            assert!((get(-0.3, Outside::Nearest) - border).abs() < 1e-6);
+            assert!((get(-3.0, Outside::Mirror) - volume.at(3, 2, 2)).abs() < 1e-5);
+        }
+        let linear = value(
+            &volume,
+            [-0.4, 2.0, 2.0],
+            Interpolation::Linear,
+            Outside::Value(0.0),
+        );
+        assert_eq!(linear, border);
+    }
+
+    #[test]
+    fn a_tie_goes_to_the_higher_index_whatever_the_rounding() {
+        let grid = Grid::axis_aligned([4, 1, 1], [0.3, 1.0, 1.0]);
+        let labels = Volume::new(grid.clone(), vec![1u16, 2, 3, 4]).unwrap();
+        for (x, expected) in [
+            (0.5, 2),
+            (1.5 - 1e-9, 3),
+            (1.5 + 1e-9, 3),
+            (3.5, 4),
+            (-0.5, 1),
+        ] {
+            let found = resample_labels(&labels, &point(&grid, [x, 0.0, 0.0]));
+            assert_eq!(found.data, [expected], "{x}");
+        }
+        for x in [-0.6, 3.6] {
+            assert_eq!(
+                resample_labels(&labels, &point(&grid, [x, 0.0, 0.0])).data,
+                [0]
+            );
+        }
+        let mask = labels.select(&[2, 3]);
+        let finer = Grid::axis_aligned([8, 1, 1], [0.15, 1.0, 1.0]);
+        let expected = [false, true, true, true, true, false, false, false];
+        assert_eq!(resample_mask(&mask, &finer).data, expected);
+    }
+
+    #[test]
+    fn an_isotropic_grid_follows_the_written_rule() {
+        let grid = Grid {
+            origin_mm: Vector3::new(3.0, -4.0, 5.0),
+            ..Grid::axis_aligned([100, 61, 40], [0.82, 1.0009, 2.5])
+        };
+        let made = isotropic_grid(&grid, 1.0).unwrap();
+        assert_eq!(made.size, [82, 61, 100]);
+        assert_eq!(made.spacing_mm, [1.0, 1.0009, 1.0]);
+        assert_eq!(made.origin_mm, grid.origin_mm);
+        // 5 voxels of 0.5 mm are 2.5 cubes: rounded up; one thin voxel stays one.
+        let grid = Grid::axis_aligned([5, 1, 0], [0.5, 0.3, 2.0]);
+        assert_eq!(isotropic_grid(&grid, 1.0).unwrap().size, [3, 1, 0]);
+        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-9] {
+            let grid = Grid::axis_aligned([100; 3], [1.0; 3]);
+            assert!(isotropic_grid(&grid, bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn empty_volumes_give_what_stands_outside() {
+        let empty = Volume::filled(Grid::axis_aligned([0, 3, 3], [1.0; 3]), 0.0);
+        let target = Grid::axis_aligned([2, 1, 1], [1.0; 3]);
+        for interpolation in ALL {
+            let found = resample(&empty, &target, interpolation, Outside::Value(-5.0));
+            assert_eq!(found.data, [-5.0, -5.0]);
+            let found = resample(&empty, &target, interpolation, Outside::Nearest);
+            assert!(found.data.iter().all(|v| v.is_nan()));
+            let none = resample(
+                &pattern([2, 2, 2]),
+                &empty.grid,
+                interpolation,
+                Outside::Mirror,
+            );
+            assert!(none.data.is_empty());
+        }
+    }
 }

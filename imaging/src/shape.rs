@@ -53,3 +53,39 @@ pub fn surface_voxels(mask: &Mask) -> Vec<[usize; 3]> {
         .filter(|&at| (0..3).any(|axis| !inside(at, axis, true) || !inside(at, axis, false)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grid::Grid;
+    use crate::volume::Volume;
+
+    #[test]
+    fn the_centroid_of_a_box_is_its_centre() {
+        let mut mask = Volume::from_fn(
+            Grid::axis_aligned([6, 5, 4], [2.0, 3.0, 0.5]),
+            |[i, j, k]| (1..=4).contains(&i) && (2..=3).contains(&j) && k == 3,
+        );
+        mask.grid.origin_mm = Vector3::new(10.0, 20.0, -30.0);
+        mask.grid.direction[(0, 0)] = -1.0;
+        let expected = Vector3::new(10.0 - 2.5 * 2.0, 20.0 + 2.5 * 3.0, -30.0 + 3.0 * 0.5);
+        assert!((centroid_mm(&mask).unwrap() - expected).norm() < 1e-12);
+        let empty = mask.map(|_| false);
+        assert!(centroid_mm(&empty).is_err());
+    }
+
+    #[test]
+    fn the_surface_is_the_shell_and_what_lies_on_the_border() {
+        let mask = Volume::from_fn(Grid::axis_aligned([8, 7, 6], [1.0; 3]), |[i, j, k]| {
+            (1..6).contains(&i) && (1..6).contains(&j) && k < 4
+        });
+        // 5 x 5 x 4 voxels, the core of 3 x 3 x 2 is not surface; k = 0 is the border.
+        let surface = surface_voxels(&mask);
+        assert_eq!(surface.len(), 100 - 18);
+        assert!(surface.contains(&[3, 3, 0]));
+        assert!(!surface.contains(&[3, 3, 1]));
+        let full = Volume::filled(Grid::axis_aligned([3; 3], [1.0; 3]), true);
+        assert_eq!(surface_voxels(&full).len(), 26);
+        assert!(surface_voxels(&mask.map(|_| false)).is_empty());
+    }
+}

@@ -117,3 +117,75 @@ fn prefilter(line: &mut [f64]) {
         line[at] = pole * (line[at + 1] - line[at]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pattern::pattern;
+
+    fn check(volume: &Volume<f32>, at: [f64; 3], expected: f64) {
+        let found = Spline::new(volume).value_at(Vector3::from(at));
+        assert!(
+            (found - expected).abs() < 1e-10,
+            "{at:?}: {found} {expected}"
+        );
+    }
+
+    /// scipy.ndimage.map_coordinates(field, points, order=3, mode="mirror"), scipy 1.17.1, inside and
+    /// outside the volume.
+    #[test]
+    fn equals_scipy() {
+        let volume = pattern([6, 5, 4]);
+        check(&volume, [0.3, 1.7, 2.2], 4.306504809178949);
+        check(&volume, [2.5, 2.5, 1.5], 6.266357421875003);
+        check(&volume, [-0.4, 4.3, 3.1], 5.730894799821059);
+        check(&volume, [5.45, -0.2, 0.0], 1.9621302481203011);
+        check(&volume, [0.0, 0.0, 0.0], 0.0);
+        check(&volume, [4.0, 3.0, 2.0], 6.0);
+        check(&volume, [7.3, -2.6, 9.9], 4.2146694226015065);
+    }
+
+    /// As above, on axes of one, two and three voxels and on one of 80.
+    #[test]
+    fn equals_scipy_on_short_and_long_lines() {
+        let thin = pattern([2, 1, 3]);
+        check(&thin, [0.5, 0.0, 1.25], 6.037109375000003);
+        check(&thin, [0.9, 0.0, 0.1], 6.6766710000000025);
+        for axis in 0..3 {
+            let mut size = [1; 3];
+            size[axis] = 80;
+            let grid = crate::Grid::axis_aligned(size, [1.0; 3]);
+            let long = Volume::from_fn(grid, |at| ((37 * at[axis]) % 101) as f32);
+            for (x, expected) in [
+                (0.5, 10.682574885154786),
+                (40.25, 56.42590400431026),
+                (78.9, 94.52685460839723),
+            ] {
+                let mut at = [0.0; 3];
+                at[axis] = x;
+                check(&long, at, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn passes_through_every_voxel_value() {
+        let volume = pattern([7, 6, 5]);
+        let spline = Spline::new(&volume);
+        for (index, &value) in volume.data.iter().enumerate() {
+            let at = volume.grid.voxel(index).map(|v| v as f64);
+            let found = spline.value_at(Vector3::from(at));
+            assert!((found - f64::from(value)).abs() < 1e-12, "{found} {value}");
+        }
+    }
+
+    #[test]
+    fn nothing_to_interpolate_is_nan() {
+        let empty = Volume::filled(crate::Grid::axis_aligned([0, 4, 4], [1.0; 3]), 0.0);
+        assert!(Spline::new(&empty).value_at(Vector3::zeros()).is_nan());
+        let spline = Spline::new(&pattern([3, 3, 3]));
+        for bad in [f64::NAN, f64::INFINITY] {
+            assert!(spline.value_at(Vector3::new(0.0, bad, 0.0)).is_nan());
+        }
+    }
+}
