@@ -2,7 +2,9 @@
 
 pub mod anatomy;
 pub mod cli;
+pub mod exit;
 pub mod plan;
+pub mod protocol;
 pub mod report;
 pub mod run;
 pub mod synth;
