@@ -222,3 +222,13 @@ choice! {
         Ash = "ash",
     }
 }
+
+impl From<Basis> for calibration::DensityKind {
+    fn from(basis: Basis) -> Self {
+        match basis {
+            Basis::K2hpo4 => Self::K2Hpo4,
+            Basis::Ha => Self::Ha,
+            Basis::Ash => Self::Ash,
+        }
+    }
+}

@@ -36,6 +36,7 @@ pub use settings::{
 };
 pub use spelling::{closest, not_one_of};
 pub use subject::{LevelChoice, Subject};
+pub use validate::{NO_STRENGTH_LAW, SOFTENING_STRENGTH_LAW, USER_LAW};
 pub use value::{Direction, Level, Orientation, SettingValue, labels};
 
 use crate::exit::Failure;

@@ -80,7 +80,7 @@ fn a_full_plan_comes_back_with_every_origin() {
             "load.orientation=none",
             "load.displacement_mm=0.2",
             "load.lateral=free_both",
-            "material.coefficients=[0.0, 2980, 1.05]",
+            "material.coefficients=[2980, 1.05, 0.0]",
         ],
     )
     .unwrap();
@@ -103,10 +103,10 @@ fn a_full_plan_comes_back_with_every_origin() {
         Origin::Rule("load.displacement_mm was given".into())
     );
     assert_eq!(plan.settings.load.cap_labels, [5, 6]);
-    assert_eq!(plan.settings.material.coefficients, [0.0, 2980.0, 1.05]);
+    assert_eq!(plan.settings.material.coefficients, [2980.0, 1.05, 0.0]);
     let text = plan.to_toml();
     assert!(text.contains("cap_labels = [5, 6] # given\n"), "{text}");
-    assert!(text.contains("law = \"kopperdahl2002\" # default of linear-compression\n"));
+    assert!(text.contains("law = \"kopperdahl2002_power\" # default of linear-compression\n"));
     let back = Plan::from_toml(&text).unwrap();
     assert_eq!(back, plan);
     assert_eq!(back.to_toml(), text);
@@ -301,6 +301,31 @@ fn contradictions_are_refused() {
             "needs a strength law",
         ),
         ("linear-compression", &["load.angle_deg=5"], "angle_deg"),
+        (
+            "linear-compression",
+            &["material.law=keyak205"],
+            "did you mean `keyak2005`",
+        ),
+        (
+            "linear-compression",
+            &["material.law=user"],
+            "needs coefficients",
+        ),
+        (
+            "linear-compression",
+            &["material.strength_law=kopper"],
+            "kopperdahl2002_power",
+        ),
+        (
+            "linear-compression",
+            &["material.coefficients=1,2,3,4"],
+            "material.coefficients",
+        ),
+        (
+            "saillard2024-femur",
+            &["density.conversion=keyak94"],
+            "did you mean `keyak1994`",
+        ),
         (
             "saillard2024-vertebra",
             &["material.softening=fixed_3mm"],

@@ -1,6 +1,10 @@
 //! Rules that make a plan consistent, and the contradictions that no rule can mend.
 
+use calibration::DensityConversion;
+use calibration::law::{ElasticityLaw, Power, StrengthLaw};
+
 use super::choice::{Bone, ConstitutiveModel, Criterion, LoadKind, MeshKind, Softening};
+use super::spelling::not_one_of;
 use super::value::{Direction, Orientation};
 use super::{LevelChoice, Plan};
 use crate::exit::Failure;
@@ -13,6 +17,11 @@ const LARGEST_SOFTENING_ELEMENT_MM: f64 = 5.0;
 pub const SOFTENING_STRENGTH_LAW: &str = "keyak2005";
 /// No strength law: the bone never yields.
 pub const NO_STRENGTH_LAW: &str = "none";
+
+/// A law whose coefficients the user gives.
+pub const USER_LAW: &str = "user";
+
+const COEFFICIENTS_HELP: &str = "a law is a rho^b + c in MPa with rho in g/cm3: give a,b or a,b,c";
 
 type Contradiction = Option<(String, &'static str)>;
 
@@ -53,6 +62,7 @@ impl Plan {
         let found = self
             .check_subject()
             .or_else(|| self.check_load())
+            .or_else(|| self.check_laws())
             .or_else(|| self.check_material())
             .or_else(|| self.check_failure());
         match found {
@@ -172,6 +182,61 @@ impl Plan {
             );
         }
         None
+    }
+
+    fn check_laws(&self) -> Contradiction {
+        let material = &self.settings.material;
+        let elasticity: Vec<&str> = ElasticityLaw::names().chain([USER_LAW]).collect();
+        let strength: Vec<&str> = StrengthLaw::names()
+            .chain([USER_LAW, NO_STRENGTH_LAW])
+            .collect();
+        let conversions: Vec<&str> = DensityConversion::ALL.iter().map(|c| c.name).collect();
+        for (key, name, known) in [
+            ("material.law", &material.law, elasticity),
+            ("material.strength_law", &material.strength_law, strength),
+            (
+                "density.conversion",
+                &self.settings.density.conversion,
+                conversions,
+            ),
+        ] {
+            if !known.contains(&name.as_str()) {
+                return found(format!("{key}: {}", not_one_of(name, &known)), "");
+            }
+        }
+        let law = &material.coefficients;
+        if material.law == USER_LAW && law.is_empty() {
+            return found("material.law user needs coefficients", COEFFICIENTS_HELP);
+        }
+        if !law.is_empty()
+            && let Err(error) = Power::from_coefficients(law)
+        {
+            return found(format!("material.coefficients: {error}"), COEFFICIENTS_HELP);
+        }
+        let coefficients = &material.strength_coefficients;
+        let checked = match (material.strength_law.as_str(), coefficients.is_empty()) {
+            (USER_LAW, true) => {
+                return found(
+                    "material.strength_law user needs coefficients",
+                    COEFFICIENTS_HELP,
+                );
+            }
+            (NO_STRENGTH_LAW, false) => {
+                return found(
+                    "material.strength_coefficients are given, and material.strength_law is none",
+                    "",
+                );
+            }
+            (_, true) => Ok(()),
+            (USER_LAW, false) => Power::from_coefficients(coefficients).map(drop),
+            (name, false) => StrengthLaw::named(name)
+                .and_then(|law| law.with_coefficients(coefficients))
+                .map(drop),
+        };
+        match checked {
+            Ok(()) => None,
+            Err(error) => found(format!("material.strength_coefficients: {error}"), ""),
+        }
     }
 
     fn check_material(&self) -> Contradiction {
