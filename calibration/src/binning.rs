@@ -222,3 +222,6 @@ fn prepare(density: f64, offset: BinOffset, law: &ElasticityLaw) -> f64 {
         BinOffset::Published => raised.trunc(),
     }
 }
+
+#[cfg(test)]
+mod tests;

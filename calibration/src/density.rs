@@ -211,12 +211,6 @@ pub struct DensityConversion {
     pub valid: ValidRange,
 }
 
-const UNSTATED: ValidRange = ValidRange {
-    low: None,
-    high: None,
-    reason: "the source as quoted states no range",
-};
-
 const fn conversion(
     name: &'static str,
     citation: &'static str,
@@ -234,7 +228,7 @@ const fn conversion(
         gives: Some(gives),
         slope,
         intercept_mg_cm3,
-        valid: UNSTATED,
+        valid: ValidRange::UNSTATED,
     }
 }
 
@@ -262,7 +256,7 @@ impl DensityConversion {
             gives: None,
             slope: 1.0,
             intercept_mg_cm3: 0.0,
-            valid: UNSTATED,
+            valid: ValidRange::UNSTATED,
         },
         conversion(
             "keyak1994",
@@ -447,3 +441,6 @@ impl DensityConversion {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -450,24 +450,7 @@ fn checks(phantom: &Phantom, rods: &[Rod], regression: &Regression) -> Vec<Check
             rods[worst].name
         ),
     });
-    let total = phantom.rods.len();
-    let (status, reason) = match rods.len() {
-        2 => (
-            CheckStatus::Review,
-            "two rods always lie on a line: nothing is left to judge it by".to_string(),
-        ),
-        used if used < total => (
-            CheckStatus::Review,
-            format!("{used} of the phantom's {total} rods were measured"),
-        ),
-        used => (CheckStatus::Pass, format!("all {used} rods were measured")),
-    };
-    checks.push(Check {
-        name: "calibration_rods".into(),
-        status,
-        value: Some(rods.len() as f64),
-        reason,
-    });
+    checks.push(check_count(phantom, rods.len()));
     if !phantom.verified {
         checks.push(Check {
             name: "calibration_phantom".into(),
@@ -481,3 +464,27 @@ fn checks(phantom: &Phantom, rods: &[Rod], regression: &Regression) -> Vec<Check
     }
     checks
 }
+
+fn check_count(phantom: &Phantom, used: usize) -> Check {
+    let total = phantom.rods.len();
+    let (status, reason) = match used {
+        2 => (
+            CheckStatus::Review,
+            "two rods always lie on a line: nothing is left to judge it by".to_string(),
+        ),
+        _ if used < total => (
+            CheckStatus::Review,
+            format!("{used} of the phantom's {total} rods were measured"),
+        ),
+        _ => (CheckStatus::Pass, format!("all {used} rods were measured")),
+    };
+    Check {
+        name: "calibration_rods".into(),
+        status,
+        value: Some(used as f64),
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests;

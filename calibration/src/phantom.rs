@@ -260,3 +260,6 @@ impl PhantomRod {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -244,3 +244,6 @@ fn branch(
         residual_plastic_strain: plateau + (strength - residual) / plastic.abs(),
     })
 }
+
+#[cfg(test)]
+mod tests;

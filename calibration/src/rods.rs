@@ -399,3 +399,6 @@ fn measure(
         centre_mm: Some(ct_hu.grid.to_world(mean_index).into()),
     })
 }
+
+#[cfg(test)]
+mod tests;

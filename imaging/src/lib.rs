@@ -12,16 +12,30 @@ pub mod components;
 pub mod distance;
 pub mod error;
 pub mod filter;
+mod fraction;
 pub mod grid;
 pub mod image;
+mod lines;
 pub mod metaimage;
 pub mod morphology;
 pub mod nifti;
 pub mod nrrd;
+pub mod orientation;
+mod payload;
 pub mod resample;
+mod scalar;
+pub mod shape;
+pub mod spline;
+mod text_header;
 pub mod volume;
 
 pub use error::{Error, Result};
 pub use grid::Grid;
-pub use image::{Image, Voxels, read_image, read_labels, read_volume, write_image, write_volume};
+pub use image::{
+    Image, Info, Orientation, ScalarType, Stored, Voxels, describe, read_image, read_labels,
+    read_volume, write_image, write_volume,
+};
 pub use volume::{LabelMap, Mask, Volume};
+
+#[cfg(test)]
+mod pattern;

@@ -105,6 +105,8 @@ pub struct VoxelMesh {
     pub lattice: Lattice,
     /// Where the model frame stands in the patient; model origin = corner (0,0,0) of cell (0,0,0).
     pub frame: Frame,
+    /// Index of each element's voxel in the data of the image the mesh was made from.
+    pub element_voxels: Vec<usize>,
 }
 
 /// A named list of nodes, ascending and without repeats.
@@ -114,4 +116,48 @@ pub struct NodeSet {
     pub name: String,
     /// Node numbers, counted from 0, ascending.
     pub nodes: Vec<u32>,
+}
+
+impl NodeSet {
+    /// Names a list of nodes, sorted here and freed of repeats.
+    pub fn new(name: &str, mut nodes: Vec<u32>) -> Self {
+        nodes.sort_unstable();
+        nodes.dedup();
+        Self {
+            name: name.into(),
+            nodes,
+        }
+    }
+}
+
+impl<const N: usize> Mesh<N> {
+    /// The nodes of the selected elements.
+    pub fn nodes_of_elements(&self, name: &str, select: impl Fn(usize) -> bool) -> NodeSet {
+        let nodes = self
+            .elements
+            .iter()
+            .enumerate()
+            .filter(|&(element, _)| select(element))
+            .flat_map(|(_, nodes)| nodes.iter().copied())
+            .collect();
+        NodeSet::new(name, nodes)
+    }
+
+    /// The nodes of the slab `from_mm <= direction . x <= to_mm`, with `direction` a unit vector of the model frame.
+    pub fn nodes_in_slab(
+        &self,
+        name: &str,
+        direction: [f64; 3],
+        from_mm: f64,
+        to_mm: f64,
+    ) -> NodeSet {
+        let nodes = (0..self.nodes_mm.len() as u32)
+            .filter(|&node| {
+                let x = self.nodes_mm[node as usize];
+                let along: f64 = (0..3).map(|axis| direction[axis] * x[axis]).sum();
+                (from_mm..=to_mm).contains(&along)
+            })
+            .collect();
+        NodeSet::new(name, nodes)
+    }
 }
