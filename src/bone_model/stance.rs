@@ -8,7 +8,9 @@
 
 use anyhow::{Context, Result, ensure};
 use imaging::filter::masked_gaussian;
-use imaging::resample::{Interpolation, Outside, isotropic_grid, mask_fraction, resample};
+use imaging::resample::{
+    Interpolation, Outside, isotropic_grid, mask_fraction, resample, volume_mean,
+};
 use imaging::{Mask, Volume};
 use meshing::NodeSet;
 use nalgebra::{Matrix3, Vector3};
@@ -72,6 +74,12 @@ pub struct StanceOptions {
     /// `Fixed`: all three components of the loaded nodes are prescribed. `Free`: only that along the
     /// load, which then must be a model axis.
     pub lateral: Lateral,
+    /// How a resampled element gets its density.
+    pub coverage: Coverage,
+    /// Share of its volume an element must have in the mask to exist.
+    pub minimum_fraction: f64,
+    /// Height of the held end of the shaft, mm; less than one element holds one layer.
+    pub fixation_mm: f64,
     /// Length of shaft kept below the tip of the lesser trochanter, mm; 0 keeps all that was scanned.
     pub shaft_below_lesser_trochanter_mm: f64,
     /// Full width at half maximum of the density smoothing, mm; 0 = off (`density.smoothing_fwhm_mm`).
@@ -96,6 +104,9 @@ impl Default for StanceOptions {
             displacement_mm: 4.0,
             head_cap_depth_mm: 3.0,
             lateral: Lateral::Fixed,
+            coverage: Coverage::Volume,
+            minimum_fraction: 0.5,
+            fixation_mm: 0.0,
             shaft_below_lesser_trochanter_mm: 100.0,
             smoothing_fwhm_mm: 0.0,
             cup: None,
@@ -114,8 +125,16 @@ impl StanceOptions {
     }
 }
 
-/// Share of its volume a voxel must have in the mask to become an element.
-const INSIDE_FRACTION: f32 = 0.5;
+/// What a resampled element knows of the voxels it covers (`mesh.coverage`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Coverage {
+    /// The density interpolated at its centre, from all tissue: a surface element keeps the partial
+    /// volume of the scan.
+    Point,
+    /// The mean density of the part of its volume that is bone.
+    #[default]
+    Volume,
+}
 
 /// Builds the model. `input` holds the density and the femur (one label) on the scan's grid, arrays
 /// running as RAS+.
@@ -165,7 +184,12 @@ pub fn build(
         Some(outer) => cup_face(&meshed, outer),
         None => head_cap(&meshed, landmarks, direction, options.head_cap_depth_mm),
     };
-    let fixed = distal_end(&meshed, landmarks, floor_mm.is_some());
+    let fixed = distal_end(
+        &meshed,
+        landmarks,
+        floor_mm.is_some(),
+        options.fixation_mm,
+    );
     checks.push(Check::pass(
         "loaded_nodes",
         loaded.nodes.len() as f64,
@@ -220,7 +244,7 @@ fn on_model_grid(
             return Ok(cropped);
         }
         let target = isotropic_grid(&cropped.density.grid, pose.voxel_mm)?;
-        return by_fraction(&cropped, &target, pose.interpolation);
+        return by_fraction(&cropped, &target, options);
     };
     let h = if pose.voxel_mm > 0.0 {
         pose.voxel_mm
@@ -238,37 +262,45 @@ fn on_model_grid(
         Resampling::OneStep => cropped,
         Resampling::TwoStep => {
             let target = isotropic_grid(&cropped.density.grid, h)?;
-            by_fraction(&cropped, &target, pose.interpolation)?
+            by_fraction(&cropped, &target, options)?
         }
     };
-    turned_by_fraction(&start, &rotation, h, pose.interpolation)
+    let grid = crate::pose::model_grid(&start.bone(), &rotation, h)?;
+    by_fraction(&start, &grid, options)
 }
 
 /// Resamples with the mask decided by volume fraction: partial voxels at the bone's edge neither
-/// vanish nor grow on the average, which nearest neighbour does not grant on coarser grids. The
-/// density is interpolated from all tissue, so a surface voxel keeps the partial volume of the scan.
-fn by_fraction(
-    input: &Posed,
-    target: &imaging::Grid,
-    interpolation: Interpolation,
-) -> Result<Posed> {
-    let fraction = mask_fraction(&input.bone(), target);
+/// vanish nor grow on the average, which nearest neighbour does not grant on coarser grids.
+fn by_fraction(input: &Posed, target: &imaging::Grid, options: &StanceOptions) -> Result<Posed> {
+    let bone = input.bone();
+    let fraction = mask_fraction(&bone, target);
     let label = input.labels.data.iter().copied().max().unwrap_or(0);
+    let density = match options.coverage {
+        Coverage::Point => resample(
+            &input.density,
+            target,
+            options.pose.interpolation,
+            Outside::Mirror,
+        ),
+        Coverage::Volume => {
+            let mut inside = input.density.clone();
+            for (value, &bone) in inside.data.iter_mut().zip(&bone.data) {
+                if !bone {
+                    *value = 0.0;
+                }
+            }
+            let mut mean = volume_mean(&inside, target);
+            for (value, &fraction) in mean.data.iter_mut().zip(&fraction.data) {
+                *value = if fraction > 0.0 { *value / fraction } else { 0.0 };
+            }
+            mean
+        }
+    };
+    let least = options.minimum_fraction as f32;
     Posed::new(
-        resample(&input.density, target, interpolation, Outside::Mirror),
-        fraction.map(|&f| if f >= INSIDE_FRACTION { label } else { 0 }),
+        density,
+        fraction.map(|&f| if f > 0.0 && f >= least { label } else { 0 }),
     )
-}
-
-/// As [`Posed::turned`], with the mask decided by volume fraction.
-fn turned_by_fraction(
-    input: &Posed,
-    rotation: &Matrix3<f64>,
-    h_mm: f64,
-    interpolation: Interpolation,
-) -> Result<Posed> {
-    let grid = crate::pose::model_grid(&input.bone(), rotation, h_mm)?;
-    by_fraction(input, &grid, interpolation)
 }
 
 /// Removes the shaft further than `below_mm` under the tip of the lesser trochanter; returns the level
@@ -426,7 +458,12 @@ fn cup_face(meshed: &Meshed, cup: &Cup) -> NodeSet {
 ///
 /// A scan cuts along its own slices, a set length cuts across the shaft: of the model axes and the
 /// shaft axis, the direction that puts most nodes into its last layer is that of the cut.
-fn distal_end(meshed: &Meshed, landmarks: &FemurLandmarks, cut_across_shaft: bool) -> NodeSet {
+fn distal_end(
+    meshed: &Meshed,
+    landmarks: &FemurLandmarks,
+    cut_across_shaft: bool,
+    height_mm: f64,
+) -> NodeSet {
     let proximal = landmarks.shaft.direction;
     let frame = &meshed.mesh.frame;
     let shaft = Vector3::from(frame.direction_to_model(proximal.into()));
@@ -440,7 +477,7 @@ fn distal_end(meshed: &Meshed, landmarks: &FemurLandmarks, cut_across_shaft: boo
     let layer = |normal: &Vector3<f64>| -> Vec<u32> {
         let along = |x: &[f64; 3]| Vector3::from(*x).dot(normal);
         let (end, _) = range(nodes.iter().map(along));
-        let element = normal.abs().dot(&spacing);
+        let element = normal.abs().dot(&spacing).max(height_mm);
         (0..nodes.len() as u32)
             .filter(|&node| along(&nodes[node as usize]) < end + element * (1.0 + 1e-9))
             .collect()
