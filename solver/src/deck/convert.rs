@@ -7,7 +7,7 @@ use meshing::HexMesh;
 use super::lattice::{self, Recognised};
 use super::source::At;
 use super::steps::{StepMaker, StepPlan};
-use super::{Deck, ElementType, Note};
+use super::{Deck, ElementType, Material, Note};
 use crate::error::{Error, Result};
 use crate::material::HardeningCurve;
 use crate::model::{Formulation, MaterialModel, Materials, Model};
@@ -188,6 +188,17 @@ impl Deck {
         (nodes, elements)
     }
 
+    /// Adds the hardening curve of a material and returns its number.
+    fn curve(&self, material: &Material, curves: &mut Vec<HardeningCurve>) -> Result<u32> {
+        if material.plastic.is_empty() {
+            return Ok(Materials::ELASTIC);
+        }
+        let curve = HardeningCurve::new(material.plastic.clone())
+            .map_err(|reason| self.error(material.plastic_at, reason))?;
+        curves.push(curve);
+        Ok(curves.len() as u32 - 1)
+    }
+
     fn materials(&self, numbering: &Numbering) -> Result<Materials> {
         let place: HashMap<u32, usize> = numbering
             .element_labels
@@ -203,7 +214,7 @@ impl Deck {
             curves: Vec::new(),
         };
         let mut assigned: Vec<Option<At>> = vec![None; count];
-        let mut curve_numbers: HashMap<&str, u32> = HashMap::new();
+        let mut curves: HashMap<&str, u32> = HashMap::new();
         for section in &self.sections {
             let material = self
                 .materials
@@ -227,19 +238,13 @@ impl Deck {
                 .flatten()
                 .filter_map(|label| place.get(label).copied())
                 .collect();
-            let mut curve = Materials::ELASTIC;
-            if !material.plastic.is_empty() && !members.is_empty() {
-                curve = match curve_numbers.get(material.name.as_str()) {
-                    Some(&number) => number,
-                    None => {
-                        let number = materials.curves.len() as u32;
-                        let points = HardeningCurve::new(material.plastic.clone())
-                            .map_err(|reason| self.error(material.plastic_at, reason))?;
-                        materials.curves.push(points);
-                        curve_numbers.insert(&material.name, number);
-                        number
-                    }
-                };
+            let curve = match (members.is_empty(), curves.get(material.name.as_str())) {
+                (true, _) => Materials::ELASTIC,
+                (false, Some(&known)) => known,
+                (false, None) => self.curve(material, &mut materials.curves)?,
+            };
+            if curve != Materials::ELASTIC {
+                curves.insert(&material.name, curve);
             }
             for element in members {
                 if let Some(earlier) = assigned[element].replace(section.at) {

@@ -1,7 +1,5 @@
 //! Recognises meshes whose hexahedra are equal boxes along the axes.
 
-use std::collections::HashMap;
-
 use meshing::Lattice;
 use meshing::mesh::HEX_CORNERS;
 
@@ -26,68 +24,80 @@ pub(super) struct Recognised {
 pub(super) fn recognise(nodes_mm: &[[f64; 3]], elements: &[[u32; 8]]) -> Option<Recognised> {
     let first = edges(nodes_mm, elements.first()?)?;
     let (spacing_mm, low) = spacing(nodes_mm, elements, first)?;
-    let mut points: HashMap<[u32; 3], u32> = HashMap::new();
-    let mut point_of = vec![None; nodes_mm.len()];
-    let mut cells = Vec::with_capacity(elements.len());
-    for element in elements {
-        edges(nodes_mm, element)?;
-        let mut corner = [u32::MAX; 3];
-        let mut far = [0; 3];
-        for &node in element {
-            let point = lattice_point(nodes_mm[node as usize], low, spacing_mm)?;
-            // Two nodes at one place: a crack, which a lattice cannot hold.
-            if *points.entry(point).or_insert(node) != node {
-                return None;
-            }
-            point_of[node as usize] = Some(point);
-            for axis in 0..3 {
-                corner[axis] = corner[axis].min(point[axis]);
-                far[axis] = far[axis].max(point[axis]);
-            }
-        }
-        if (0..3).any(|axis| far[axis] - corner[axis] != 1) {
-            return None;
-        }
-        cells.push(corner);
-    }
-    let size = extent(&cells)?;
-    if size.iter().product::<usize>() / MOST_CELLS_PER_ELEMENT > elements.len() {
-        return None;
-    }
     let order = |p: &[u32; 3]| (p[2], p[1], p[0]);
-    let mut element_order: Vec<u32> = (0..elements.len() as u32).collect();
-    element_order.sort_unstable_by_key(|&e| order(&cells[e as usize]));
-    let element_cells: Vec<[u32; 3]> = element_order.iter().map(|&e| cells[e as usize]).collect();
-    if element_cells.windows(2).any(|pair| pair[0] == pair[1]) {
+
+    let mut points: Vec<Option<[u32; 3]>> = vec![None; nodes_mm.len()];
+    let mut nodes = Vec::new();
+    for &node in elements.iter().flatten() {
+        let point = &mut points[node as usize];
+        if point.is_none() {
+            *point = Some(lattice_point(nodes_mm[node as usize], low, spacing_mm)?);
+            nodes.push((order(&(*point)?), node));
+        }
+    }
+    nodes.sort_unstable();
+    // Two nodes at one place: a crack, which a lattice cannot hold.
+    if nodes.windows(2).any(|pair| pair[0].0 == pair[1].0) {
         return None;
     }
-    let mut node_points: Vec<[u32; 3]> = point_of.into_iter().flatten().collect();
-    node_points.sort_unstable_by_key(order);
-    let old_nodes: Vec<u32> = node_points.iter().map(|p| points[p]).collect();
-    let numbers: HashMap<[u32; 3], u32> = node_points
-        .iter()
-        .enumerate()
-        .map(|(number, &point)| (point, number as u32))
-        .collect();
-    let connectivity = element_cells
-        .iter()
-        .map(|cell| {
-            HEX_CORNERS.map(|corner| {
-                numbers[&std::array::from_fn::<u32, 3, _>(|axis| cell[axis] + corner[axis] as u32)]
-            })
-        })
-        .collect();
+    let mut numbers = vec![0; nodes_mm.len()];
+    for (number, &(_, node)) in nodes.iter().enumerate() {
+        numbers[node as usize] = number as u32;
+    }
+
+    let mut boxes = Vec::with_capacity(elements.len());
+    for (number, element) in elements.iter().enumerate() {
+        edges(nodes_mm, element)?;
+        let (cell, corners) = place(element, &points, &numbers)?;
+        boxes.push((order(&cell), number as u32, corners));
+    }
+    boxes.sort_unstable();
+    if boxes.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+        return None;
+    }
+    let element_cells: Vec<[u32; 3]> = boxes.iter().map(|&((z, y, x), ..)| [x, y, z]).collect();
+    let cells = extent(&element_cells)?;
+    if cells.iter().product::<usize>() / MOST_CELLS_PER_ELEMENT > elements.len() {
+        return None;
+    }
     Some(Recognised {
         lattice: Lattice {
             spacing_mm,
-            cells: size,
+            cells,
             element_cells,
-            node_points,
+            node_points: nodes.iter().map(|&((z, y, x), _)| [x, y, z]).collect(),
         },
-        nodes: old_nodes,
-        elements: element_order,
-        connectivity,
+        nodes: nodes.iter().map(|&(_, node)| node).collect(),
+        elements: boxes.iter().map(|&(_, element, _)| element).collect(),
+        connectivity: boxes.iter().map(|&(.., corners)| corners).collect(),
     })
+}
+
+/// Cell of an element and its nodes, newly numbered, in standard order; `None` when it is not one cell.
+fn place(
+    element: &[u32; 8],
+    points: &[Option<[u32; 3]>],
+    numbers: &[u32],
+) -> Option<([u32; 3], [u32; 8])> {
+    let mut cell = [u32::MAX; 3];
+    for &node in element {
+        let point = points[node as usize]?;
+        for axis in 0..3 {
+            cell[axis] = cell[axis].min(point[axis]);
+        }
+    }
+    let mut corners = [None; 8];
+    for &node in element {
+        let point = points[node as usize]?;
+        let offset = std::array::from_fn(|axis| (point[axis] - cell[axis]) as usize);
+        let corner = HEX_CORNERS.iter().position(|c| *c == offset)?;
+        corners[corner] = Some(numbers[node as usize]);
+    }
+    let mut found = [0; 8];
+    for (number, corner) in found.iter_mut().zip(corners) {
+        *number = corner?;
+    }
+    Some((cell, found))
 }
 
 /// Edge lengths along the axes of an element that is a right-handed box, whichever of its corners comes first.

@@ -152,10 +152,12 @@ impl Parser<'_> {
     }
 
     fn number(&self, at: At, text: &str, what: &str) -> Result<f64> {
-        // Fortran writes 1.D-3.
-        let plain = text.replace(['d', 'D'], "e");
-        match plain.parse::<f64>() {
-            Ok(value) if value.is_finite() => Ok(value),
+        let value = text.parse::<f64>().ok().or_else(|| {
+            // Fortran writes 1.D-3.
+            text.replace(['d', 'D'], "e").parse().ok()
+        });
+        match value {
+            Some(value) if value.is_finite() => Ok(value),
             _ => Err(self.error(at, format!("{what}: `{text}` is not a number"))),
         }
     }

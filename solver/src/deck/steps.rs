@@ -125,28 +125,7 @@ impl<'a> StepMaker<'a> {
             let factor = self.end_factor(line.amplitude.as_deref(), period, line.at)?;
             self.hold(line, factor)?;
         }
-        let mut given = HashSet::new();
-        for line in &step.forces {
-            if line.lifts_earlier {
-                self.forces.retain(|component, _| given.contains(component));
-            }
-            let factor = self.end_factor(line.amplitude.as_deref(), period, line.at)?;
-            for node in self.deck.target_nodes(&line.target) {
-                let Some(model_node) = self.numbering.numbers[node as usize] else {
-                    return Err(self.deck.error(
-                        line.at,
-                        format!(
-                            "the force acts on node {}, which belongs to no element",
-                            self.deck.node_labels[node as usize]
-                        ),
-                    ));
-                };
-                let component = (model_node, line.component);
-                let force = self.forces.entry(component).or_default();
-                let before = if given.insert(component) { 0.0 } else { *force };
-                *force = before + factor * line.force_n;
-            }
-        }
+        self.push(step)?;
         let prints = self.prints(step);
         let load_case = LoadCase {
             prescribed: self
@@ -190,6 +169,34 @@ impl<'a> StepMaker<'a> {
             stepping,
             prints,
         })
+    }
+
+    /// Applies the forces of a step with their end values.
+    fn push(&mut self, step: &Step) -> Result<()> {
+        let period = step.procedure.period;
+        let mut given = HashSet::new();
+        for line in &step.forces {
+            if line.lifts_earlier {
+                self.forces.retain(|component, _| given.contains(component));
+            }
+            let factor = self.end_factor(line.amplitude.as_deref(), period, line.at)?;
+            for node in self.deck.target_nodes(&line.target) {
+                let Some(model_node) = self.numbering.numbers[node as usize] else {
+                    return Err(self.deck.error(
+                        line.at,
+                        format!(
+                            "the force acts on node {}, which belongs to no element",
+                            self.deck.node_labels[node as usize]
+                        ),
+                    ));
+                };
+                let component = (model_node, line.component);
+                let force = self.forces.entry(component).or_default();
+                let before = if given.insert(component) { 0.0 } else { *force };
+                *force = before + factor * line.force_n;
+            }
+        }
+        Ok(())
     }
 
     /// Applies a line of `*BOUNDARY` with its end value.
