@@ -141,3 +141,30 @@ fn every_header_byte_of_nifti_set_to_extremes() {
         }
     }
 }
+
+/// A small packed file whose header asks for 3.5 GB reserves next to nothing.
+#[test]
+fn a_lying_header_of_a_packed_file_reserves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.nii.gz");
+    let plain = folder.path().join("x.nii");
+    write_image(&plain, &image([40, 30, 20])).unwrap();
+    let mut bytes = std::fs::read(&plain).unwrap();
+    for at in [42, 44, 46] {
+        bytes[at..at + 2].copy_from_slice(&1200_i16.to_le_bytes());
+    }
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+    std::io::Write::write_all(&mut encoder, &bytes).unwrap();
+    // Enough bytes behind the stream that 3.5 GB could come out of the file.
+    let mut packed = encoder.finish().unwrap();
+    for padding in [0, 4 << 20] {
+        packed.resize(packed.len() + padding, 0);
+        std::fs::write(&path, &packed).unwrap();
+        let before = USED.load(Ordering::Relaxed);
+        MOST.store(before, Ordering::Relaxed);
+        let message = read_image(&path).unwrap_err().to_string();
+        assert!(message.contains("cut off"), "{message}");
+        let taken = MOST.load(Ordering::Relaxed).saturating_sub(before);
+        assert!(taken < 64 << 20, "{taken} bytes");
+    }
+}
