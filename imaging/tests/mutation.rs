@@ -29,6 +29,15 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
+/// One test at a time: they share the counters.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ALONE
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
@@ -108,6 +117,7 @@ fn attack(folder: &Path, opened: &str, mutated: &str, rounds: usize) {
 
 #[test]
 fn mutated_files_never_panic() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     for name in ["a.nii", "a.nii.gz", "a.nrrd", "a.nhdr", "a.mha", "a.mhd"] {
@@ -120,6 +130,7 @@ fn mutated_files_never_panic() {
 
 #[test]
 fn every_header_byte_of_nifti_set_to_extremes() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.nii");
     for (size, header) in [([4, 3, 2], 352), ([32768, 1, 1], 544)] {
@@ -145,6 +156,7 @@ fn every_header_byte_of_nifti_set_to_extremes() {
 /// A small packed file whose header asks for 3.5 GB reserves next to nothing.
 #[test]
 fn a_lying_header_of_a_packed_file_reserves_nothing() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.nii.gz");
     let plain = folder.path().join("x.nii");
