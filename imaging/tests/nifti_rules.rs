@@ -264,13 +264,14 @@ fn damaged_headers_are_refused_by_field() {
 fn packed_files_are_recognised_and_checked() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.nii.gz");
-    let file = File::placed(&[3, 4, 2]);
+    // Larger than what is read for the header, so that the voxels' own checks are met.
+    let file = File::placed(&[30, 30, 2]);
     let gzip = |bytes: &[u8]| {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
     };
-    let numbers = Voxels::I16((0..24).collect());
+    let numbers = Voxels::I16((0..1800).collect());
     // One member; two members, as parallel packers write them; junk after the end; no packing at all.
     let one = gzip(&file.bytes);
     let two = [gzip(&file.bytes[..100]), gzip(&file.bytes[100..])].concat();
