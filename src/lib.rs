@@ -3,8 +3,14 @@
 pub mod anatomy;
 pub mod bone_model;
 pub mod cli;
+pub mod exit;
+pub mod output_dir;
 pub mod plan;
 pub mod pose;
+pub mod progress;
+pub mod protocol;
+pub mod provenance;
 pub mod report;
+pub mod risk;
 pub mod run;
 pub mod synth;

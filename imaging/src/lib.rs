@@ -21,14 +21,20 @@ pub mod morphology;
 pub mod nifti;
 pub mod nrrd;
 pub mod orientation;
+mod payload;
 pub mod resample;
+mod scalar;
 pub mod shape;
 pub mod spline;
+mod text_header;
 pub mod volume;
 
 pub use error::{Error, Result};
 pub use grid::Grid;
-pub use image::{Image, Voxels, read_image, read_labels, read_volume, write_image, write_volume};
+pub use image::{
+    Image, Info, Orientation, ScalarType, Stored, Voxels, describe, read_image, read_labels,
+    read_volume, write_image, write_volume,
+};
 pub use volume::{LabelMap, Mask, Volume};
 
 #[cfg(test)]

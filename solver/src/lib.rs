@@ -3,14 +3,22 @@
 //! Units are mm, N and MPa. Stress and strain vectors are ordered xx, yy, zz, yz, xz, xy with
 //! engineering shear strains; this is said here and nowhere else.
 
+pub mod analysis;
+pub mod deck;
+pub mod element;
 pub mod error;
+pub mod linear;
 pub mod load_case;
 pub mod material;
 pub mod model;
+pub mod operator;
 pub mod response;
+mod system;
 
+pub use analysis::{Control, Snapshot, analyse};
 pub use error::{Error, Result};
 pub use load_case::{LoadCase, Monitor, NodalForce, Prescribed, Stepping};
 pub use material::HardeningCurve;
 pub use model::{Formulation, MaterialModel, Materials, Model};
 pub use response::{FailureLoad, Increment, Outcome, Response};
+pub use system::ElementFields;

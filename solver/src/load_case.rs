@@ -70,7 +70,7 @@ impl Stepping {
             smallest_fraction: 1.0 / 64.0,
             tolerance: 1e-6,
             linear_tolerance: 1e-8,
-            max_iterations: 40,
+            max_iterations: 120,
             watch: None,
             stop_below: None,
             peak_increments: 3,

@@ -86,14 +86,13 @@ impl Model {
                 )));
             }
         }
-        if let Some(lattice) = &self.lattice {
-            if lattice.element_cells.len() != elements
-                || lattice.node_points.len() != self.mesh.nodes_mm.len()
-            {
-                return Err(Error::Model(
-                    "the lattice does not describe this mesh".into(),
-                ));
-            }
+        if let Some(lattice) = &self.lattice
+            && (lattice.element_cells.len() != elements
+                || lattice.node_points.len() != self.mesh.nodes_mm.len())
+        {
+            return Err(Error::Model(
+                "the lattice does not describe this mesh".into(),
+            ));
         }
         let nodes = self.mesh.nodes_mm.len();
         for element in 0..elements {

@@ -1,5 +1,6 @@
 //! Constitutive laws.
 
 mod curve;
+pub mod j2;
 
 pub use curve::HardeningCurve;

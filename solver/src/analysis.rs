@@ -1,0 +1,579 @@
+//! Quasi-static analysis in increments: inexact Newton with line search, cut-back and a tangent that is
+//! made positive where softening has taken definiteness away.
+
+use crate::error::{Error, Result};
+use crate::linear::{CgEnd, Multigrid, SparseFactor, conjugate_gradients};
+use crate::load_case::{LoadCase, Stepping};
+use crate::model::{MaterialModel, Model};
+use crate::operator::LatticeOperator;
+use crate::operator::vector::{dot, norm};
+use crate::response::{Increment, Outcome, Response};
+use crate::system::{ElementFields, Evaluation, System, Want};
+
+/// Linear iterations after which a solve is given up.
+const LINEAR_LIMIT: usize = 500;
+
+/// A look at a converged increment.
+pub struct Snapshot<'s> {
+    /// The increment.
+    pub increment: &'s Increment,
+    system: &'s System<'s>,
+}
+
+impl Snapshot<'_> {
+    /// Displacement of every node, mm.
+    pub fn displacements_mm(&self) -> Vec<[f64; 3]> {
+        let nodes = self.system.nodes();
+        let u = &self.system.committed;
+        (0..nodes)
+            .map(|node| std::array::from_fn(|c| u[c * nodes + node]))
+            .collect()
+    }
+
+    /// Fields of an element.
+    pub fn element(&self, element: usize) -> ElementFields {
+        self.system.fields(element)
+    }
+
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.system.topology.elements.len()
+    }
+}
+
+/// What an observer wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Go on.
+    Continue,
+    /// End the run here.
+    Stop,
+}
+
+/// Loads a body. `observer` sees every converged increment and may end the run.
+///
+/// # Errors
+/// [`Error::Model`], [`Error::Material`] for a contradictory model; [`Error::Singular`] when the supports
+/// leave it free to move. Losing convergence is an [`Outcome`], not an error.
+pub fn analyse(
+    model: &Model,
+    case: &LoadCase,
+    stepping: &Stepping,
+    observer: &mut dyn FnMut(&Snapshot) -> Control,
+) -> Result<Response> {
+    let system = System::new(model, case)?;
+    let hierarchy = system.hierarchy.clone();
+    let multigrid = hierarchy.as_ref().map(Multigrid::new);
+    let mut run = Run {
+        system,
+        case,
+        stepping,
+        multigrid,
+        time: 0.0,
+        previous: None,
+        increments: Vec::new(),
+        iterations: 0,
+        linear_iterations: 0,
+        linear_before: 0,
+        history: Vec::new(),
+        cutbacks: 0,
+    };
+    let outcome = match model.material_model {
+        MaterialModel::Linear => run.linear(observer)?,
+        MaterialModel::SecantExplicit => run.explicit(observer)?,
+        _ => run.nonlinear(observer)?,
+    };
+    let nodes = run.system.nodes();
+    let u = &run.system.committed;
+    Ok(Response {
+        displacements_mm: (0..3 * nodes).map(|i| u[i % 3 * nodes + i / 3]).collect(),
+        increments: run.increments,
+        outcome,
+        iterations: run.iterations,
+        linear_iterations: run.linear_iterations,
+        cutbacks: run.cutbacks,
+    })
+}
+
+struct Run<'a, 'h> {
+    system: System<'a>,
+    case: &'a LoadCase,
+    stepping: &'a Stepping,
+    multigrid: Option<Multigrid<'h>>,
+    /// Load factor of the committed state.
+    time: f64,
+    /// Displacements and load factor of the state before the committed one.
+    previous: Option<(Vec<f64>, f64)>,
+    increments: Vec<Increment>,
+    iterations: usize,
+    linear_iterations: usize,
+    /// `linear_iterations` when the last increment was accepted.
+    linear_before: usize,
+    /// Relative residuals of the increment under way.
+    history: Vec<f64>,
+    cutbacks: usize,
+}
+
+/// Why an increment did not converge; carries the last relative residual.
+struct NotConverged(f64);
+
+/// End of one linear solve inside Newton.
+enum Direction {
+    Found(Vec<f64>),
+    Indefinite,
+}
+
+impl Run<'_, '_> {
+    /// Out-of-balance forces at the free unknowns (external minus internal) and their norm over that of the reactions.
+    fn residual(&self, evaluation: &Evaluation, time: f64) -> (Vec<f64>, f64) {
+        let external = &self.system.forces;
+        let mut r: Vec<f64> = evaluation
+            .force
+            .iter()
+            .zip(external)
+            .map(|(f, e)| time * e - f)
+            .collect();
+        let mut reactions = 0.0;
+        for &dof in &self.system.constrained {
+            reactions += r[dof as usize] * r[dof as usize];
+            r[dof as usize] = 0.0;
+        }
+        let reference = reactions.sqrt().max(time.abs() * norm(external));
+        let size = norm(&r);
+        (
+            r,
+            if size == 0.0 {
+                0.0
+            } else {
+                size / reference.max(f64::MIN_POSITIVE)
+            },
+        )
+    }
+
+    /// Solves `K d = r - K c` for the free unknowns; `c` moves the constrained ones. Returns `d + c`.
+    fn direction(
+        &mut self,
+        at: &Evaluation,
+        r: &[f64],
+        c: Option<&[f64]>,
+        tolerance: f64,
+    ) -> Result<Direction> {
+        match &mut self.multigrid {
+            Some(multigrid) => {
+                let operator = LatticeOperator {
+                    topology: &self.system.topology,
+                    tables: &self.system.tables,
+                    moduli_single: at.moduli.iter().map(|&m| m as f32).collect(),
+                    moduli: at.moduli.clone(),
+                    dense: at.dense.clone(),
+                    constrained: &self.system.constrained,
+                    instructions: self.system.instructions,
+                };
+                let mut rhs = r.to_vec();
+                if let Some(c) = c {
+                    let mut kc = vec![0.0; c.len()];
+                    operator.apply_unmasked(c, &mut kc);
+                    for (rhs, kc) in rhs.iter_mut().zip(&kc) {
+                        *rhs -= kc;
+                    }
+                    for &dof in &self.system.constrained {
+                        rhs[dof as usize] = 0.0;
+                    }
+                }
+                let mut d = vec![0.0; r.len()];
+                let mut end = CgEnd::Preconditioner;
+                for thorough in [false, true] {
+                    if multigrid.set_up(&operator, thorough).is_err() {
+                        return Ok(Direction::Indefinite);
+                    }
+                    let result = conjugate_gradients(
+                        &operator,
+                        |r, z| multigrid.precondition(&operator, r, z),
+                        &rhs,
+                        &mut d,
+                        tolerance,
+                        LINEAR_LIMIT,
+                    );
+                    self.linear_iterations += result.iterations;
+                    end = result.end;
+                    if end != CgEnd::Preconditioner {
+                        break;
+                    }
+                }
+                if end != CgEnd::Converged {
+                    return Ok(Direction::Indefinite);
+                }
+                if let Some(c) = c {
+                    for (d, c) in d.iter_mut().zip(c) {
+                        *d += c;
+                    }
+                }
+                Ok(Direction::Found(d))
+            }
+            None => self.direct(at, r, c),
+        }
+    }
+
+    /// The same by a sparse factorisation, for meshes that are no lattice.
+    fn direct(&mut self, at: &Evaluation, r: &[f64], c: Option<&[f64]>) -> Result<Direction> {
+        let nodes = self.system.nodes();
+        let mut number = vec![u32::MAX; 3 * nodes];
+        for &dof in &self.system.constrained {
+            number[dof as usize] = 0;
+        }
+        let mut free = Vec::new();
+        for dof in 0..3 * nodes {
+            if number[dof] == u32::MAX {
+                number[dof] = free.len() as u32;
+                free.push(dof);
+            } else {
+                number[dof] = u32::MAX;
+            }
+        }
+        let mut rhs: Vec<f64> = free.iter().map(|&dof| r[dof]).collect();
+        let mut entries = Vec::with_capacity(576 * at.assembled.len());
+        for (corners, matrix) in self.system.topology.elements.iter().zip(&at.assembled) {
+            let dof = |local: usize| local / 8 * nodes + corners[local % 8] as usize;
+            for row in 0..24 {
+                let i = number[dof(row)];
+                if i == u32::MAX {
+                    continue;
+                }
+                for column in 0..24 {
+                    let value = matrix[24 * row + column];
+                    let j = number[dof(column)];
+                    if j != u32::MAX {
+                        entries.push((i, j, value));
+                    } else if let Some(c) = c {
+                        rhs[i as usize] -= value * c[dof(column)];
+                    }
+                }
+            }
+        }
+        let factor = SparseFactor::new(free.len(), &entries)?;
+        self.linear_iterations += 1;
+        let solution = factor.solve(&rhs);
+        let mut d = c.map_or_else(|| vec![0.0; 3 * nodes], <[f64]>::to_vec);
+        for (&dof, value) in free.iter().zip(&solution) {
+            d[dof] = *value;
+        }
+        Ok(Direction::Found(d))
+    }
+
+    /// Movement of the constrained unknowns between two load factors.
+    fn support_motion(&self, from: f64, to: f64) -> Vec<f64> {
+        let mut c = vec![0.0; 3 * self.system.nodes()];
+        for (&dof, &full) in self
+            .system
+            .constrained
+            .iter()
+            .zip(&self.system.prescribed_mm)
+        {
+            c[dof as usize] = to * full - from * full;
+        }
+        c
+    }
+
+    fn linear(&mut self, observer: &mut dyn FnMut(&Snapshot) -> Control) -> Result<Outcome> {
+        let zero = vec![0.0; 3 * self.system.nodes()];
+        let at = self.system.evaluate(&zero, Want::TRUE_TANGENT);
+        let (r, _) = self.residual(&at, 1.0);
+        let c = self.support_motion(0.0, 1.0);
+        let Direction::Found(u) =
+            self.direction(&at, &r, Some(&c), self.stepping.linear_tolerance)?
+        else {
+            return Err(Error::Singular(
+                "a direction without stiffness was met; check that the supports hold the body"
+                    .into(),
+            ));
+        };
+        let at = self.system.evaluate(&u, Want::Forces);
+        let (_, relative) = self.residual(&at, 1.0);
+        self.accept(&u, &at, 1.0, 1, relative);
+        self.show(observer);
+        Ok(Outcome::Linear)
+    }
+
+    /// One linear solve per increment with moduli that lag one increment behind (Sas 2020, as published).
+    fn explicit(&mut self, observer: &mut dyn FnMut(&Snapshot) -> Control) -> Result<Outcome> {
+        for &time in &self.stepping.factors.clone() {
+            let from = self.system.committed.clone();
+            let at = self.system.evaluate(&from, Want::TRUE_TANGENT);
+            let (r, _) = self.residual(&at, time);
+            let c = self.support_motion(self.time, time);
+            let Direction::Found(d) =
+                self.direction(&at, &r, Some(&c), self.stepping.linear_tolerance)?
+            else {
+                return Err(Error::Singular("a secant stiffness is not positive".into()));
+            };
+            let u: Vec<f64> = from.iter().zip(&d).map(|(u, d)| u + d).collect();
+            let at = self.system.evaluate(&u, Want::Forces);
+            let (_, relative) = self.residual(&at, time);
+            self.accept(&u, &at, time, 1, relative);
+            if self.show(observer) == Control::Stop || self.peak_passed() {
+                break;
+            }
+        }
+        Ok(if self.peak_passed() {
+            Outcome::PeakPassed
+        } else {
+            Outcome::TargetReached
+        })
+    }
+
+    fn nonlinear(&mut self, observer: &mut dyn FnMut(&Snapshot) -> Control) -> Result<Outcome> {
+        let mut fraction = 1.0;
+        let mut easy = 0;
+        let mut start = 0.0;
+        for target in self.stepping.factors.clone() {
+            let planned = target - start;
+            while self.time < target - 1e-12 * planned.abs().max(1.0) {
+                let step = (fraction * planned).min(target - self.time);
+                let time = if self.time + step > target - 1e-9 * planned {
+                    target
+                } else {
+                    self.time + step
+                };
+                match self.increment(time, easy == 0 && fraction < 1.0)? {
+                    Ok(iterations) => {
+                        easy = if iterations <= 8 { easy + 1 } else { 0 };
+                        if easy >= 2 && fraction < 1.0 {
+                            fraction = (fraction * 1.5f64).min(1.0);
+                            easy = 0;
+                        }
+                        if self.show(observer) == Control::Stop {
+                            return Ok(Outcome::TargetReached);
+                        }
+                        if self.peak_passed() {
+                            return Ok(Outcome::PeakPassed);
+                        }
+                    }
+                    Err(NotConverged(residual)) => {
+                        fraction *= 0.5;
+                        easy = 0;
+                        self.cutbacks += 1;
+                        if fraction < self.stepping.smallest_fraction {
+                            return Ok(Outcome::StepTooSmall {
+                                factor: time,
+                                residual,
+                            });
+                        }
+                    }
+                }
+            }
+            start = target;
+        }
+        Ok(Outcome::TargetReached)
+    }
+
+    /// First guess of an increment: the last one continued, or the tangent's answer.
+    fn predict(&mut self, time: f64, by_tangent: bool) -> Result<Vec<f64>> {
+        let u = &self.system.committed;
+        if let (Some((before, from)), false) = (&self.previous, by_tangent) {
+            let factor = (time - self.time) / (self.time - from);
+            let mut guess: Vec<f64> = u
+                .iter()
+                .zip(before)
+                .map(|(u, b)| u + factor * (u - b))
+                .collect();
+            for (&dof, &full) in self
+                .system
+                .constrained
+                .iter()
+                .zip(&self.system.prescribed_mm)
+            {
+                guess[dof as usize] = time * full;
+            }
+            return Ok(guess);
+        }
+        let u = u.clone();
+        let at = self.system.evaluate(&u, Want::POSITIVE_TANGENT);
+        let (r, _) = self.residual(&at, time);
+        let c = self.support_motion(self.time, time);
+        match self.direction(&at, &r, Some(&c), 1e-3)? {
+            Direction::Found(d) => Ok(u.iter().zip(&d).map(|(u, d)| u + d).collect()),
+            Direction::Indefinite => Err(Error::Singular(
+                "the tangent is not positive at the start of an increment; check that the supports hold the body".into(),
+            )),
+        }
+    }
+
+    /// Newton iterations to load factor `time`; the number of them, or why it did not converge.
+    ///
+    /// J2 plasticity has an incremental potential whose gradient is the out-of-balance force, also in
+    /// softening; an equilibrium is a minimum of it. So a direction must point downhill: the one of the true
+    /// tangent when that is positive definite, else the one of a tangent whose slopes are kept positive.
+    fn increment(&mut self, time: f64, by_tangent: bool) -> Result<Result<usize, NotConverged>> {
+        let mut u = self.predict(time, by_tangent)?;
+        let mut want = Want::TRUE_TANGENT;
+        let mut at = self.system.evaluate(&u, want);
+        let (mut r, mut relative) = self.residual(&at, time);
+        let mut forcing = 1e-2;
+        // Iterations for which the positive tangent is kept before the true one is tried again.
+        let (mut keep, mut patience) = (0usize, 2usize);
+        self.history.clear();
+        for iteration in 0..self.stepping.max_iterations {
+            self.history.push(relative);
+            if relative <= self.stepping.tolerance && !at.failed {
+                self.accept(&u, &at, time, iteration, relative);
+                return Ok(Ok(iteration));
+            }
+            if !relative.is_finite() {
+                break;
+            }
+            self.iterations += 1;
+            let tolerance = f64::max(forcing, 0.2 * self.stepping.tolerance / relative).min(0.1);
+            let mut d = self.direction(&at, &r, None, tolerance)?;
+            if matches!(&d, Direction::Found(d) if dot(d, &r) <= 0.0) {
+                d = Direction::Indefinite;
+            }
+            if matches!(d, Direction::Indefinite) && want == Want::TRUE_TANGENT {
+                (keep, patience) = (patience, 2 * patience);
+                at = self.system.evaluate(&u, Want::POSITIVE_TANGENT);
+                d = self.direction(&at, &r, None, tolerance)?;
+            }
+            let Direction::Found(d) = d else { break };
+            want = if keep > 0 {
+                Want::POSITIVE_TANGENT
+            } else {
+                Want::TRUE_TANGENT
+            };
+            keep = keep.saturating_sub(1);
+            let before = relative;
+            (u, at, r, relative) = self.line_search(&u, &d, time, want, dot(&d, &r));
+            let ratio = relative / before;
+            forcing = (0.9 * ratio * ratio).clamp(1e-4, 0.05);
+        }
+        Ok(Err(NotConverged(relative)))
+    }
+
+    /// Walks along `d` to where the out-of-balance force does little work any more (`|r.d|` at most 0.8 of
+    /// its start `work`), by doubling while it still pushes on, and by regula falsi once it pushes back.
+    fn line_search(
+        &self,
+        u: &[f64],
+        d: &[f64],
+        time: f64,
+        want: Want,
+        work: f64,
+    ) -> (Vec<f64>, Evaluation, Vec<f64>, f64) {
+        let probe = |length: f64| {
+            let trial: Vec<f64> = u.iter().zip(d).map(|(u, d)| u + length * d).collect();
+            let at = self.system.evaluate(&trial, want);
+            let (r, relative) = self.residual(&at, time);
+            let push = dot(d, &r) / work;
+            ((trial, at, r, relative), push)
+        };
+        let (mut low, mut low_push) = (0.0, 1.0);
+        let mut length = 1.0;
+        let mut high: Option<(f64, f64)> = None;
+        let mut tries = 0;
+        loop {
+            let (found, push) = probe(length);
+            tries += 1;
+            let settled = push.abs() <= 0.8 || tries == 6;
+            if settled && push.is_finite() || tries > 12 {
+                return found;
+            }
+            if push > 0.0 {
+                (low, low_push) = (length, push);
+                length = match high {
+                    None => 2.0 * length,
+                    Some((high, _)) => 0.5 * (low + high),
+                };
+            } else {
+                high = Some((length, push));
+                // Regula falsi, kept away from the ends; a push that is no number only halves.
+                let share = if push.is_finite() {
+                    low_push / (low_push - push)
+                } else {
+                    0.5
+                };
+                length = low + (length - low) * share.clamp(0.1, 0.9);
+            }
+        }
+    }
+
+    /// Commits a converged state and records the increment.
+    fn accept(&mut self, u: &[f64], at: &Evaluation, time: f64, iterations: usize, residual: f64) {
+        let nodes = self.system.nodes();
+        self.previous = Some((self.system.committed.clone(), self.time));
+        self.system.commit(u);
+        let external = &self.system.forces;
+        let nodal = |dof: usize| at.force[dof] - time * external[dof];
+        let reactions_n: Vec<[f64; 3]> = self
+            .case
+            .monitors
+            .iter()
+            .map(|set| {
+                std::array::from_fn(|c| {
+                    set.nodes
+                        .iter()
+                        .map(|&node| nodal(c * nodes + node as usize))
+                        .sum()
+                })
+            })
+            .collect();
+        let mut total: [f64; 3] = std::array::from_fn(|c| {
+            time * external[c * nodes..(c + 1) * nodes].iter().sum::<f64>()
+        });
+        for &dof in &self.system.constrained {
+            total[dof as usize / nodes] += nodal(dof as usize);
+        }
+        let length = |v: &[f64; 3]| (v[0] * v[0] + v[1] * v[1] + v[2] * v[2]).sqrt();
+        let largest = reactions_n.iter().map(length).fold(0.0, f64::max);
+        let elements = self.system.topology.elements.len();
+        self.increments.push(Increment {
+            number: self.increments.len() + 1,
+            factor: time,
+            reactions_n,
+            force_balance: if largest > 0.0 {
+                length(&total) / largest
+            } else {
+                0.0
+            },
+            iterations,
+            linear_iterations: self.linear_iterations - self.linear_before,
+            residual,
+            residual_history: std::mem::take(&mut self.history),
+            plastic_fraction: 1.0 - at.phases[0] as f64 / elements as f64,
+            phases: at.phases,
+        });
+        self.linear_before = self.linear_iterations;
+        self.time = time;
+    }
+
+    fn show(&self, observer: &mut dyn FnMut(&Snapshot) -> Control) -> Control {
+        match self.increments.last() {
+            Some(increment) => observer(&Snapshot {
+                increment,
+                system: &self.system,
+            }),
+            None => Control::Continue,
+        }
+    }
+
+    /// Whether the watched force has stayed below its maximum long enough.
+    fn peak_passed(&self) -> bool {
+        let (Some((monitor, direction)), Some(below)) =
+            (self.stepping.watch, self.stepping.stop_below)
+        else {
+            return false;
+        };
+        let force = |increment: &Increment| {
+            increment
+                .reactions_n
+                .get(monitor)
+                .map_or(0.0, |f| (0..3).map(|c| f[c] * direction[c]).sum::<f64>())
+        };
+        let peak = self.increments.iter().map(force).fold(0.0, f64::max);
+        let count = self.stepping.peak_increments;
+        self.increments.len() > count
+            && self
+                .increments
+                .iter()
+                .rev()
+                .take(count)
+                .all(|i| force(i) < below * peak)
+    }
+}

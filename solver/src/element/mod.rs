@@ -1,0 +1,5 @@
+//! Finite elements.
+
+pub mod hex8;
+
+pub use hex8::{HexElement, LOCAL_DOFS};

@@ -1,0 +1,102 @@
+//! Preconditioned conjugate gradients.
+
+use crate::operator::Operator;
+use crate::operator::vector::{dot, norm, update};
+
+/// How an iteration ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CgEnd {
+    /// The residual fell below the tolerance.
+    Converged,
+    /// A direction with `p A p <= 0` was met: the matrix is not positive definite.
+    NegativeCurvature,
+    /// The preconditioner is not positive definite: of an indefinite matrix, or with too low an eigenvalue bound.
+    Preconditioner,
+    /// The iteration limit was reached.
+    IterationLimit,
+}
+
+/// What an iteration cost and reached.
+#[derive(Clone, Copy, Debug)]
+pub struct CgResult {
+    /// How it ended.
+    pub end: CgEnd,
+    /// Iterations.
+    pub iterations: usize,
+    /// Residual norm over the norm of the right-hand side.
+    pub relative_residual: f64,
+}
+
+/// Solves `A x = b` from `x = 0` until `|b - A x| <= tolerance |b|`.
+///
+/// The preconditioner works in single precision and is therefore only nearly symmetric; the
+/// Polak-Ribiere form of the new direction (Notay 2000) keeps the iteration safe from that.
+pub fn conjugate_gradients(
+    operator: &dyn Operator<f64>,
+    mut precondition: impl FnMut(&[f64], &mut [f64]),
+    b: &[f64],
+    x: &mut [f64],
+    tolerance: f64,
+    limit: usize,
+) -> CgResult {
+    let n = operator.size();
+    x.fill(0.0);
+    let target = norm(b) * tolerance;
+    let scale = norm(b);
+    let mut r = b.to_vec();
+    let mut z = vec![0.0; n];
+    let mut q = vec![0.0; n];
+    let mut p = vec![0.0; n];
+    let mut previous = vec![0.0; n];
+    let mut rz_old = 0.0;
+    let mut residual = scale;
+    for iteration in 0..limit {
+        if residual <= target || residual == 0.0 {
+            return CgResult {
+                end: CgEnd::Converged,
+                iterations: iteration,
+                relative_residual: residual / scale.max(f64::MIN_POSITIVE),
+            };
+        }
+        precondition(&r, &mut z);
+        let rz = dot(&r, &z);
+        if rz.is_nan() || rz <= 0.0 {
+            return CgResult {
+                end: CgEnd::Preconditioner,
+                iterations: iteration,
+                relative_residual: residual / scale,
+            };
+        }
+        let beta = if iteration == 0 {
+            0.0
+        } else {
+            (rz - dot(&previous, &z)) / rz_old
+        };
+        rz_old = rz;
+        update(&mut p, &z, |p, z| z + beta * p);
+        operator.apply(&p, &mut q);
+        let curvature = dot(&p, &q);
+        if curvature.is_nan() || curvature <= 0.0 {
+            return CgResult {
+                end: CgEnd::NegativeCurvature,
+                iterations: iteration + 1,
+                relative_residual: residual / scale,
+            };
+        }
+        let step = rz / curvature;
+        previous.copy_from_slice(&r);
+        update(x, &p, |x, p| x + step * p);
+        update(&mut r, &q, |r, q| r - step * q);
+        residual = norm(&r);
+    }
+    let end = if residual <= target {
+        CgEnd::Converged
+    } else {
+        CgEnd::IterationLimit
+    };
+    CgResult {
+        end,
+        iterations: limit,
+        relative_residual: residual / scale,
+    }
+}

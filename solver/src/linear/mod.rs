@@ -1,0 +1,11 @@
+//! Linear solvers.
+
+mod cg;
+mod direct;
+mod hierarchy;
+mod multigrid;
+
+pub use cg::{CgEnd, CgResult, conjugate_gradients};
+pub use direct::SparseFactor;
+pub use hierarchy::Hierarchy;
+pub use multigrid::Multigrid;

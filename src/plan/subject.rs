@@ -1,0 +1,118 @@
+//! What a plan says about the case itself.
+
+use serde::{Deserialize, Serialize};
+
+use super::calibration::{CalibrationSpec, RodSource};
+use super::choice::{Bone, MorphUnit, Side};
+use super::value::Level;
+
+/// Which vertebra.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum LevelChoice {
+    /// Every vertebra that is there whole.
+    All,
+    /// One level.
+    One(Level),
+}
+
+impl std::str::FromStr for LevelChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        text.parse().map(Self::One)
+    }
+}
+
+impl std::fmt::Display for LevelChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::One(level) => write!(f, "{level}"),
+        }
+    }
+}
+
+impl TryFrom<String> for LevelChoice {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<LevelChoice> for String {
+    fn from(value: LevelChoice) -> Self {
+        value.to_string()
+    }
+}
+
+/// The case of a run: what the user says about it. Whatever is `None` or empty was not given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    /// The bone that is loaded.
+    pub bone: Bone,
+    /// The patient's side, believed when given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<Side>,
+    /// The vertebra, believed when given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<LevelChoice>,
+    /// Label values of the bone in the mask; for a vertebra the first is the body.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub label: Vec<u16>,
+    /// Where the calibration comes from.
+    pub calibration: CalibrationSpec,
+    /// Where the phantom's rods are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rods: Option<RodSource>,
+    /// Scan of an asynchronous phantom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phantom_ct: Option<String>,
+    /// Segmentation model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Dilation (positive) or erosion (negative) of the mask, in `morph_unit`.
+    #[serde(default)]
+    pub morph: f64,
+    /// Unit of `morph`.
+    #[serde(default = "voxel")]
+    pub morph_unit: MorphUnit,
+    /// Body weight, kg.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_weight_kg: Option<f64>,
+    /// Load the bone is to bear, N.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_load_n: Option<f64>,
+    /// Quality gates the user accepts although they refuse.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accept: Vec<String>,
+}
+
+fn voxel() -> MorphUnit {
+    MorphUnit::Voxel
+}
+
+impl Subject {
+    /// A case of which only bone and calibration are known.
+    pub fn new(bone: Bone, calibration: CalibrationSpec) -> Self {
+        Self {
+            bone,
+            side: None,
+            level: None,
+            label: Vec::new(),
+            calibration,
+            rods: None,
+            phantom_ct: None,
+            model: None,
+            morph: 0.0,
+            morph_unit: MorphUnit::Voxel,
+            body_weight_kg: None,
+            applied_load_n: None,
+            accept: Vec::new(),
+        }
+    }
+}
