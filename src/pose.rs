@@ -69,7 +69,12 @@ impl FromStr for Orientation {
                 matrix.determinant()
             );
         }
-        Ok(Self::Matrix(Rotation3::from_matrix(&matrix).into_inner()))
+        // Numbers rounded in writing are set right; exact ones stay as they are.
+        Ok(Self::Matrix(if off < 1e-9 {
+            matrix
+        } else {
+            Rotation3::from_matrix(&matrix).into_inner()
+        }))
     }
 }
 
@@ -327,4 +332,166 @@ pub fn upright_rotation(body_axis: Vector3<f64>) -> Matrix3<f64> {
 /// Right-handed frame with the first column along `first` and the second along `second`.
 fn frame_of(first: Vector3<f64>, second: Vector3<f64>) -> Matrix3<f64> {
     Matrix3::from_columns(&[first, second, first.cross(&second)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(spacing: [f64; 3]) -> Posed {
+        let mut grid = Grid::axis_aligned([20, 18, 16], spacing);
+        grid.direction = image_axes();
+        grid.origin_mm = Vector3::new(12.3, -4.5, 100.25);
+        let density = Volume::from_fn(grid.clone(), |[i, j, k]| {
+            (i * i) as f32 - 3.0 * j as f32 + (7 * k % 11) as f32
+        });
+        let labels = Volume::from_fn(grid, |[i, j, k]| {
+            u16::from((6..13).contains(&i) && (5..11).contains(&j) && (4..12).contains(&k))
+        });
+        Posed { density, labels }
+    }
+
+    #[test]
+    fn orientations_are_read_and_written() {
+        assert_eq!("none".parse::<Orientation>().unwrap(), Orientation::None);
+        assert_eq!(
+            "anatomical".parse::<Orientation>().unwrap(),
+            Orientation::Anatomical
+        );
+        let quarter: Orientation = "matrix:0,-1,0, 1,0,0, 0,0,1".parse().unwrap();
+        let Orientation::Matrix(m) = &quarter else {
+            panic!()
+        };
+        // Row by row: the image's x axis becomes the model's y axis.
+        assert_eq!(m * Vector3::x(), Vector3::y());
+        assert_eq!(quarter.to_string().parse::<Orientation>().unwrap(), quarter);
+        for wrong in [
+            "matrix:1,0,0,0,1,0,0,0",
+            "matrix:1,0,0,0,1,0,0,0,-1",
+            "matrix:2,0,0,0,1,0,0,0,1",
+            "sideways",
+        ] {
+            assert!(wrong.parse::<Orientation>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn no_turn_on_cubes_changes_nothing_and_anchors_the_grid_to_the_bone() {
+        let input = image([1.0; 3]);
+        let cubes = input.to_cubes(1.0, Interpolation::CubicBSpline).unwrap();
+        assert_eq!(cubes, input);
+        let turned = cubes
+            .turned(&Matrix3::identity(), 1.0, Interpolation::CubicBSpline)
+            .unwrap();
+        assert_eq!(turned.labels.grid.size, [7 + 8, 6 + 8, 8 + 8]);
+        for k in 0..8 {
+            for j in 0..6 {
+                for i in 0..7 {
+                    assert_eq!(turned.labels.at(i + 4, j + 4, k + 4), 1);
+                    let (new, old) = (
+                        turned.density.at(i + 4, j + 4, k + 4),
+                        input.density.at(i + 6, j + 5, k + 4),
+                    );
+                    assert!((new - old).abs() < 2e-3, "{new} {old}");
+                }
+            }
+        }
+        assert_eq!(turned.bone().count(), 7 * 6 * 8);
+    }
+
+    #[test]
+    fn a_quarter_turn_permutes_the_axes() {
+        let input = image([1.0; 3]);
+        // Image x -> model y, image y -> model -x.
+        let quarter = Matrix3::new(0.0, -1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0);
+        let turned = input
+            .turned(&quarter, 1.0, Interpolation::CubicBSpline)
+            .unwrap();
+        assert_eq!(turned.labels.grid.size, [6 + 8, 7 + 8, 8 + 8]);
+        for (a, b, k) in [(0, 0, 0), (5, 6, 7), (2, 3, 1)] {
+            let new = turned.density.at(a + 4, b + 4, k + 4);
+            // Model x counts down image y from its end (10), model y counts up image x.
+            let old = input.density.at(6 + b, 10 - a, 4 + k);
+            assert!((new - old).abs() < 2e-3, "{new} {old}");
+        }
+    }
+
+    #[test]
+    fn the_model_does_not_depend_on_where_the_scan_stands() {
+        let turn = *Rotation3::from_euler_angles(0.2, -0.3, 0.4).matrix();
+        let input = image([0.9, 0.8, 1.1]);
+        let mut moved = input.clone();
+        for grid in [&mut moved.density.grid, &mut moved.labels.grid] {
+            grid.origin_mm += Vector3::new(17.37, -3.21, 0.777);
+        }
+        let (a, b) = (
+            input
+                .turned(&turn, 1.0, Interpolation::CubicBSpline)
+                .unwrap(),
+            moved
+                .turned(&turn, 1.0, Interpolation::CubicBSpline)
+                .unwrap(),
+        );
+        assert_eq!(a.labels.data, b.labels.data);
+        let apart = a
+            .density
+            .data
+            .iter()
+            .zip(&b.density.data)
+            .map(|(x, y)| (x - y).abs());
+        assert!(apart.fold(0.0, f32::max) < 0.05);
+    }
+
+    #[test]
+    fn cubes_keep_the_first_voxel_centre() {
+        let input = image([0.82, 0.82, 0.9]);
+        let cubes = input.to_cubes(1.0, Interpolation::Linear).unwrap();
+        // round(20 * 0.82) = 16, round(18 * 0.82) = 15, round(16 * 0.9) = 14.
+        assert_eq!(cubes.density.grid.size, [16, 15, 14]);
+        assert_eq!(cubes.density.grid.origin_mm, input.density.grid.origin_mm);
+        assert_eq!(cubes.density.at(0, 0, 0), input.density.at(0, 0, 0));
+    }
+
+    #[test]
+    fn an_internal_rotation_turns_the_front_to_medial_on_both_sides() {
+        use crate::anatomy::test_shapes::TestFemur;
+        for (mirror, side) in [(1.0, Side::Left), (-1.0, Side::Right)] {
+            let stand = Matrix3::from_diagonal(&Vector3::new(mirror, 1.0, 1.0));
+            let (landmarks, _) =
+                FemurLandmarks::find(&TestFemur::default().mask(stand, [2.0; 3])).unwrap();
+            let plain = fall_rotation(&landmarks, None, 15.0, 0.0).unwrap();
+            let turned = fall_rotation(&landmarks, Some(side), 15.0, 30.0).unwrap();
+            assert!((turned.determinant() - 1.0).abs() < 1e-9);
+            // A direction in front of the bone, in image axes, moves towards where medial was.
+            let front = to_image(
+                landmarks.shaft.direction.cross(&landmarks.medial)
+                    * if side == Side::Left { 1.0 } else { -1.0 },
+            );
+            let medial = plain * to_image(landmarks.medial);
+            assert!(((turned * front).dot(&medial) - 0.5).abs() < 1e-9);
+            assert!((plain * front).dot(&medial).abs() < 1e-9);
+            // And in front it is: towards -y in LPS for this femur.
+            assert!(to_image(front).y < -0.8);
+        }
+        assert!(
+            fall_rotation(
+                &FemurLandmarks::find(&TestFemur::default().mask(Matrix3::identity(), [2.0; 3]))
+                    .unwrap()
+                    .0,
+                None,
+                15.0,
+                5.0
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn a_leaning_vertebra_is_set_upright_by_the_least_rotation() {
+        let axis = Vector3::new(0.1, 0.2, 0.95).normalize();
+        let r = upright_rotation(axis);
+        assert!((r * to_image(axis) - Vector3::z()).norm() < 1e-12);
+        let angle = ((r.trace() - 1.0) / 2.0).acos();
+        assert!((angle - axis.z.acos()).abs() < 1e-9);
+    }
 }

@@ -18,7 +18,7 @@ use imaging::Mask;
 use nalgebra::Vector3;
 
 use super::head::{Sphere, fit_head};
-use super::points::{BonePoints, Section, mean, median, principal_axes, range, sections};
+use super::points::{BonePoints, Section, mean, median, principal_axes, range, sections, slab_mm};
 use super::side::{Side, SideEvidence};
 use super::{Check, Refused};
 
@@ -213,7 +213,7 @@ impl FemurLandmarks {
             + (1.0 - self.head.coverage) * 5.0
             + self.head.rms_mm
             // A cut shaft ends flat, a head or a trochanter round.
-            + (1.0 - end_flatness(bone, distal)) * 2.0
+            + (1.0 - end_flatness(bone, distal, 4.0)) * 2.0
             // All else equal, a patient's femur hangs down.
             + 0.5 * (1.0 + distal.z)
     }
@@ -316,11 +316,6 @@ impl FemurLandmarks {
     }
 }
 
-/// Thickness of the cross-sections, mm: a good voxel.
-fn slab_mm(bone: &BonePoints) -> f64 {
-    bone.coarsest_mm.max(2.0)
-}
-
 /// Drops the sections at the distal end that the cut passes through obliquely: they hold part of the
 /// cross-section only and their centroids stand aside. `ascending` runs from distal to proximal.
 fn whole_sections(ascending: &[Section], slab_mm: f64) -> &[Section] {
@@ -335,12 +330,13 @@ fn whole_sections(ascending: &[Section], slab_mm: f64) -> &[Section] {
 
 /// Line through the centroids of the distal third, cut across `proximal`.
 fn distal_axis(bone: &BonePoints, proximal: Vector3<f64>) -> Option<Line> {
-    let all = sections(bone, bone.centroid_mm(), proximal, slab_mm(bone));
+    let slab = slab_mm(bone, proximal);
+    let all = sections(bone, bone.centroid_mm(), proximal, slab);
     let (low, high) = (all.first()?.at_mm, all.last()?.at_mm);
     let end = low + (high - low) / 3.0;
     let third: Vec<Section> = all.into_iter().filter(|s| s.at_mm <= end).collect();
-    let whole = whole_sections(&third, slab_mm(bone));
-    let flat = end_flatness(bone, -proximal) > FLAT_END;
+    let whole = whole_sections(&third, slab);
+    let flat = end_flatness(bone, -proximal, 0.0) > FLAT_END;
     let kept = if !flat && whole.len() * 2 >= third.len() {
         whole
     } else {
@@ -359,7 +355,7 @@ fn flat_end(bone: &BonePoints, proximal: Vector3<f64>) -> Option<Vector3<f64>> {
     bone.array_axes
         .into_iter()
         .flat_map(|axis| [axis, -axis])
-        .find(|axis| axis.dot(&proximal) > 0.8 && end_flatness(bone, -axis) > FLAT_END)
+        .find(|axis| axis.dot(&proximal) > 0.8 && end_flatness(bone, -axis, 0.0) > FLAT_END)
 }
 
 /// [`end_flatness`] of an end that the scan cut across. A rounded end of a bone stays below 0.5.
@@ -371,9 +367,9 @@ const SHORTEST_SHAFT_MM: f64 = 20.0;
 /// Line through the centroids of the sections below `margin_mm`, and the length they cover; `None`
 /// on less than 20 mm of shaft.
 fn shaft_axis(bone: &BonePoints, shaft: &Line, margin_mm: f64) -> Option<(Line, f64)> {
-    let slab = slab_mm(bone);
     let flat = flat_end(bone, shaft.direction);
     let across = flat.unwrap_or(shaft.direction);
+    let slab = slab_mm(bone, across);
     let below: Vec<Section> = sections(bone, shaft.point_mm, across, slab)
         .into_iter()
         .filter(|s| shaft.along(s.centroid_mm) < margin_mm)
@@ -401,17 +397,17 @@ fn shaft_axis(bone: &BonePoints, shaft: &Line, margin_mm: f64) -> Option<(Line, 
     Some((Line::through(&centroids, shaft.direction)?, length))
 }
 
-/// Area just inside the distal end over the area a little further in, 0 (round) to 1 (flat).
-fn end_flatness(bone: &BonePoints, distal: Vector3<f64>) -> f64 {
-    let slab = slab_mm(bone);
+/// Area `depth_mm` inside the distal end over that 12 mm inside, 0 (round) to 1 (flat).
+fn end_flatness(bone: &BonePoints, distal: Vector3<f64>, depth_mm: f64) -> f64 {
+    let slab = slab_mm(bone, distal);
     let all = sections(bone, bone.centroid_mm(), -distal, slab);
     let at = |depth_mm: f64| {
-        all.get((depth_mm / slab).round() as usize)
+        all.get((depth_mm / slab) as usize)
             .map_or(0.0, |s| s.area_mm2)
     };
     let inside = at(12.0);
     if inside > 0.0 {
-        (at(3.0) / inside).min(1.0)
+        (at(depth_mm) / inside).min(1.0)
     } else {
         0.0
     }
@@ -440,7 +436,7 @@ impl Protrusion {
         // the crest between the trochanters and the front of the neck stand out in their own way.
         let low = (centre - 3.7 * head.radius_mm).max(end);
         let high = centre - 1.6 * head.radius_mm;
-        let step = slab_mm(bone);
+        let step = slab_mm(bone, shaft.direction);
         if high - low < 2.0 * step {
             return None;
         }

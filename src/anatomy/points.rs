@@ -19,6 +19,8 @@ pub struct BonePoints {
     pub coarsest_mm: f64,
     /// Unit world directions of the array axes.
     pub array_axes: [Vector3<f64>; 3],
+    /// Voxel spacing along the array axes, mm.
+    pub spacing_mm: [f64; 3],
 }
 
 impl BonePoints {
@@ -33,6 +35,7 @@ impl BonePoints {
             voxel_volume_mm3: grid.voxel_volume_mm3(),
             coarsest_mm: grid.spacing_mm.iter().copied().fold(0.0, f64::max),
             array_axes: std::array::from_fn(|a| grid.direction.column(a).into()),
+            spacing_mm: grid.spacing_mm,
         };
         let strides = [1, grid.size[0], grid.size[0] * grid.size[1]];
         for (index, _) in mask.data.iter().enumerate().filter(|(_, inside)| **inside) {
@@ -75,6 +78,7 @@ impl BonePoints {
             border_mm: self.border_mm.clone(),
             coarsest_mm: self.coarsest_mm,
             array_axes: self.array_axes,
+            spacing_mm: self.spacing_mm,
         }
     }
 
@@ -113,6 +117,17 @@ pub fn principal_axes(points: &[Vector3<f64>]) -> [Vector3<f64>; 3] {
     order.map(|n| eigen.eigenvectors.column(n).into())
 }
 
+/// Thickness of slabs across `direction`, mm: a good voxel, and across an array axis a whole number of
+/// layers, so that every slab holds as many of them.
+pub fn slab_mm(bone: &BonePoints, direction: Vector3<f64>) -> f64 {
+    const LEAST_MM: f64 = 2.0;
+    (0..3)
+        .find(|&axis| bone.array_axes[axis].dot(&direction).abs() > 1.0 - 1e-6)
+        .map_or(bone.coarsest_mm.max(LEAST_MM), |axis| {
+            (LEAST_MM / bone.spacing_mm[axis]).ceil() * bone.spacing_mm[axis]
+        })
+}
+
 /// A slab of a bone between two parallel planes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Section {
@@ -137,6 +152,8 @@ pub fn sections(
     if low > high {
         return Vec::new();
     }
+    // Starts a little before the first voxel centres, so that rounding moves no layer between slabs.
+    let low = low - 0.1 * thickness_mm;
     let count = ((high - low) / thickness_mm) as usize + 1;
     let mut sums = vec![(0usize, Vector3::zeros()); count];
     for p in &bone.voxels_mm {

@@ -351,3 +351,6 @@ pub(crate) fn cube_side(pose: &crate::pose::PoseOptions, input: &Posed) -> Resul
     );
     Ok(x)
 }
+
+#[cfg(test)]
+mod tests;
