@@ -1,6 +1,7 @@
 //! OsteoLoad: from a CT scan to the load that breaks the bone.
 
 pub mod anatomy;
+pub mod calibrate;
 pub mod cli;
 pub mod exit;
 pub mod output_dir;
