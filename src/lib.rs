@@ -2,6 +2,7 @@
 
 pub mod anatomy;
 pub mod bone_model;
+pub mod calibrate;
 pub mod cli;
 pub mod exit;
 pub mod output_dir;

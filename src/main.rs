@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The `osteoload` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    osteoload::cli::main()
+}

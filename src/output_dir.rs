@@ -228,15 +228,27 @@ pub fn check_file(path: &Path, overwrite: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a file under a temporary name and renames it.
+/// Writes a file under a temporary name with the same ending and renames it.
 ///
 /// # Errors
 /// A [`Failure`] of kind usage naming the file.
 pub fn write_file(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
+    write_file_with(path, |partial| Ok(fs::write(partial, contents)?))
+}
+
+/// Lets `write` write a file under a temporary name with the same ending, and renames it.
+///
+/// # Errors
+/// A [`Failure`] of kind usage naming the file.
+pub fn write_file_with(
+    path: &Path,
+    write: impl FnOnce(&Path) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let partial = path.with_file_name(format!(".{name}.partial-{}", std::process::id()));
-    let written = fs::write(&partial, contents).and_then(|()| fs::rename(&partial, path));
+    let partial = path.with_file_name(format!(".partial-{}-{name}", std::process::id()));
+    let written = write(&partial).and_then(|()| Ok(fs::rename(&partial, path)?));
     if written.is_err() {
+        // Best effort: the error that brought us here is the one to report.
         let _ = fs::remove_file(&partial);
     }
     written

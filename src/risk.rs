@@ -148,7 +148,7 @@ mod tests {
         let subject = Subject {
             body_weight_kg: mass_kg,
             applied_load_n: applied_n,
-            ..Subject::new(bone, calibration)
+            ..Subject::new(bone, Some(calibration))
         };
         Plan::resolve(&Protocol::built_in(protocol).unwrap(), subject, &[]).unwrap()
     }

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::calibration::{CalibrationSpec, RodSource};
+use super::calibration::{CALIBRATION_FORMS, CalibrationSpec, RodSource};
 use super::choice::{Bone, MorphUnit, Side};
 use super::value::Level;
+use crate::exit::Failure;
 
 /// Which vertebra.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,8 +65,9 @@ pub struct Subject {
     /// Label values of the bone in the mask; for a vertebra the first is the body.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub label: Vec<u16>,
-    /// Where the calibration comes from.
-    pub calibration: CalibrationSpec,
+    /// Where the calibration comes from; only a mesh does without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationSpec>,
     /// Where the phantom's rods are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rods: Option<RodSource>,
@@ -98,7 +100,7 @@ fn voxel() -> MorphUnit {
 
 impl Subject {
     /// A case of which only bone and calibration are known.
-    pub fn new(bone: Bone, calibration: CalibrationSpec) -> Self {
+    pub fn new(bone: Bone, calibration: Option<CalibrationSpec>) -> Self {
         Self {
             bone,
             side: None,
@@ -114,5 +116,17 @@ impl Subject {
             applied_load_n: None,
             accept: Vec::new(),
         }
+    }
+
+    /// Where the calibration comes from.
+    ///
+    /// # Errors
+    /// A [`Failure`] of kind usage when it was not said.
+    pub fn calibration(&self) -> anyhow::Result<&CalibrationSpec> {
+        self.calibration.as_ref().ok_or_else(|| {
+            Failure::usage("no calibration is given, and none is assumed")
+                .with_help(format!("add --calibration with one of {CALIBRATION_FORMS}"))
+                .into()
+        })
     }
 }

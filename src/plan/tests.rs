@@ -7,9 +7,9 @@ use crate::protocol::BUILT_IN;
 fn femur() -> Subject {
     Subject::new(
         Bone::Femur,
-        CalibrationSpec::Density {
+        Some(CalibrationSpec::Density {
             basis: Basis::K2hpo4,
-        },
+        }),
     )
 }
 

@@ -6,7 +6,7 @@ use calibration::law::{ElasticityLaw, Power, StrengthLaw};
 use super::choice::{Bone, ConstitutiveModel, Criterion, LoadKind, MeshKind, Softening};
 use super::spelling::not_one_of;
 use super::value::{Direction, Orientation};
-use super::{LevelChoice, Plan};
+use super::{CalibrationSpec, LevelChoice, Plan};
 use crate::exit::Failure;
 
 /// Largest element for which the softening of cortical bone can be scaled, mm: the specimens of the law
@@ -70,6 +70,25 @@ impl Plan {
             Some((message, "")) => Err(Failure::usage(message).into()),
             Some((message, help)) => Err(Failure::usage(message).with_help(help).into()),
         }
+    }
+
+    /// Refuses what a plan may say but this version cannot do.
+    ///
+    /// # Errors
+    /// A [`Failure`] of kind usage.
+    pub fn check_available(&self) -> anyhow::Result<()> {
+        if self.settings.mesh.kind == MeshKind::Tet10 {
+            return Err(Failure::usage(format!(
+                "tetrahedral meshes are not available yet, and mesh.kind is tet10 ({})",
+                self.origin("mesh.kind")
+            ))
+            .with_help("add --set mesh.kind=hex")
+            .into());
+        }
+        if self.subject.calibration == Some(CalibrationSpec::Internal) {
+            return Err(crate::calibrate::internal_not_available().into());
+        }
+        Ok(())
     }
 
     fn check_subject(&self) -> Contradiction {

@@ -1,5 +1,6 @@
 //! The files that a run leaves behind.
 
+pub mod calibration_figure;
 pub mod curve;
 pub mod plot;
 pub mod result_json;
@@ -7,10 +8,11 @@ pub mod result_json;
 #[cfg(test)]
 mod tests;
 
+pub use calibration_figure::CalibrationFigure;
 pub use curve::CurvePoint;
 pub use plot::CurveFigure;
 pub use result_json::{
-    Check, CheckStatus, DensityStatistics, MeshStatistics, RunOutcome, RunResult,
+    Check, CheckStatus, DensityStatistics, MeshStatistics, RunOutcome, RunResult, status_word,
 };
 
 use anyhow::Context as _;

@@ -11,6 +11,15 @@ use crate::plan::{Basis, Bone, Criterion, Level, MeshKind, Side};
 use crate::progress::Timings;
 use crate::risk::Risk;
 
+/// The word for the status of a check.
+pub fn status_word(status: CheckStatus) -> &'static str {
+    match status {
+        CheckStatus::Pass => "pass",
+        CheckStatus::Review => "review",
+        CheckStatus::Refuse => "refuse",
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

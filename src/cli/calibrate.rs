@@ -1,0 +1,80 @@
+//! `osteoload calibrate`.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::Globals;
+use crate::calibrate::{by_phantom, internal_not_available};
+use crate::exit::Failure;
+use crate::output_dir::{check_file, write_file, write_file_with};
+use crate::plan::RodSource;
+use crate::report::{CalibrationFigure, CheckStatus, status_word};
+
+/// Calibrate a CT scan: from CT number to density
+#[derive(Clone, Debug, Args)]
+pub struct CalibrateArgs {
+    /// CT scan with the phantom
+    #[arg(long, value_name = "SCAN")]
+    ct: PathBuf,
+    /// Phantom: a name, or a definition ending in .toml
+    #[arg(long, value_name = "MODEL|FILE", required_unless_present = "internal")]
+    phantom: Option<String>,
+    /// The phantom's rods: a label map with one value per rod, or a .toml with their centres
+    #[arg(long, value_name = "LABELS|CENTRES", requires = "phantom")]
+    rods: Option<RodSource>,
+    /// Calibrate by the patient's own tissues
+    #[arg(long, conflicts_with = "phantom")]
+    internal: bool,
+    /// The calibration; a figure of what was found is put beside it
+    #[arg(long, value_name = "calibration.json")]
+    out: PathBuf,
+    /// Replace an existing result
+    #[arg(long)]
+    overwrite: bool,
+}
+
+impl CalibrateArgs {
+    pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {
+        let Some(model) = self.phantom.as_deref().filter(|_| !self.internal) else {
+            return Err(internal_not_available().into());
+        };
+        let figure_file = self.out.with_extension("png");
+        if figure_file == self.out {
+            return Err(Failure::usage("--out must not end in .png")
+                .with_help("name a file such as calibration.json")
+                .into());
+        }
+        check_file(&self.out, self.overwrite)?;
+        check_file(&figure_file, self.overwrite)?;
+        let ct = imaging::read_volume(&self.ct).context("the CT")?;
+        let calibration = by_phantom(model, self.rods.as_ref(), &ct)?;
+        let figure = CalibrationFigure {
+            calibration: &calibration,
+            scan: &ct,
+        };
+        write_file(&self.out, calibration.to_json()?.as_bytes())?;
+        write_file_with(&figure_file, |path| figure.write_png(path))?;
+        globals.say(format!(
+            "density (mg/cm3 {}) = {:.6} HU {:+.4}",
+            calibration.kind, calibration.slope_mg_cm3_per_hu, calibration.intercept_mg_cm3
+        ));
+        for check in &calibration.checks {
+            let status = status_word(check.status);
+            globals.say(format!("{status} {}: {}", check.name, check.reason));
+        }
+        if calibration.status() == CheckStatus::Refuse {
+            let reasons: Vec<&str> = calibration
+                .checks
+                .iter()
+                .filter(|check| check.status == CheckStatus::Refuse)
+                .map(|check| check.reason.as_str())
+                .collect();
+            return Err(Failure::gate(reasons.join("; "))
+                .with_help(format!("look at {}", figure_file.display()))
+                .into());
+        }
+        Ok(())
+    }
+}

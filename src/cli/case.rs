@@ -1,0 +1,126 @@
+//! The options that `run` and `mesh` share: the case, and the method.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::exit::{EndWith as _, Failure, Kind};
+use crate::plan::{Assignment, Bone, CalibrationSpec, LevelChoice, MorphUnit, Plan, Side, Subject};
+use crate::protocol::Protocol;
+
+/// The case and the method.
+#[derive(Clone, Debug, Args)]
+pub struct CaseArgs {
+    /// CT scan: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd
+    #[arg(long, value_name = "SCAN")]
+    pub ct: PathBuf,
+    /// Bone: femur or vertebra
+    #[arg(long, required_unless_present = "plan")]
+    pub bone: Option<Bone>,
+    /// Side of the patient: left or right [default: from the label map or the scan's affine]
+    #[arg(long)]
+    pub side: Option<Side>,
+    /// Vertebra: C1 to L6, or all [default: from the label map]
+    #[arg(long, value_name = "LEVEL")]
+    pub level: Option<LevelChoice>,
+    /// Mask or label map on the scan's grid
+    #[arg(long, value_name = "MASK", requires = "label")]
+    pub mask: Option<PathBuf>,
+    /// Label values of the bone, joined into one; for a vertebra the first is the body
+    #[arg(
+        long,
+        value_name = "K,…",
+        value_delimiter = ',',
+        requires = "mask",
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub label: Vec<u16>,
+    /// Segmentation model, used without --mask
+    #[arg(long, value_name = "builtin|DIR", conflicts_with = "mask")]
+    pub model: Option<String>,
+    /// Protocol: a name (see `osteoload protocol list`) or a file ending in .toml [default: that of the bone]
+    #[arg(long, value_name = "NAME|FILE", conflicts_with = "plan")]
+    pub protocol: Option<String>,
+    /// Plan of an earlier run, which this one repeats
+    #[arg(long, value_name = "plan.toml")]
+    pub plan: Option<PathBuf>,
+    /// One setting of the method; may be repeated (see `osteoload protocol keys`)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<Assignment>,
+    /// Dilate (positive) or erode (negative) the mask by this much before meshing [default: 0]
+    #[arg(long, value_name = "V", allow_negative_numbers = true)]
+    pub morph: Option<f64>,
+    /// Unit of --morph: voxel or mm [default: voxel]
+    #[arg(long, value_name = "UNIT")]
+    pub morph_unit: Option<MorphUnit>,
+    /// From CT number to density: file:calibration.json, line:SLOPE,INTERCEPT[,BASIS] (mg/cm3 = SLOPE HU +
+    /// INTERCEPT), density[:BASIS] (the scan is mg/cm3 already), phantom:MODEL, internal; BASIS is k2hpo4
+    /// (default), ha or ash
+    #[arg(long, value_name = "SPEC")]
+    pub calibration: Option<CalibrationSpec>,
+}
+
+impl CaseArgs {
+    /// The plan: from `--plan` or the protocol, the options on top; `complete` adds to the case.
+    ///
+    /// # Errors
+    /// A [`Failure`] of kind usage or input.
+    pub fn resolve(&self, complete: impl FnOnce(&mut Subject)) -> anyhow::Result<Plan> {
+        if let Some(path) = &self.plan {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("the plan {} cannot be read", path.display()))
+                .kind(Kind::Input)?;
+            let mut plan = Plan::from_toml(&text).with_context(|| path.display().to_string())?;
+            if let Some(bone) = self.bone.filter(|bone| *bone != plan.subject.bone) {
+                return Err(Failure::usage(format!(
+                    "--bone {bone} contradicts the plan, which is for a {}",
+                    plan.subject.bone
+                ))
+                .into());
+            }
+            self.fill(&mut plan.subject);
+            complete(&mut plan.subject);
+            return plan.with(&self.set);
+        }
+        let bone = self
+            .bone
+            .ok_or_else(|| Failure::usage("--bone is missing"))?;
+        let mut subject = Subject::new(bone, None);
+        self.fill(&mut subject);
+        complete(&mut subject);
+        let name = self.protocol.as_deref();
+        let protocol = Protocol::load(name.unwrap_or(Protocol::default_name(bone)), bone)?;
+        Plan::resolve(&protocol, subject, &self.set)
+    }
+
+    /// Puts what was given into the case and leaves the rest.
+    fn fill(&self, subject: &mut Subject) {
+        fn put<T: Clone>(given: &Option<T>, place: &mut Option<T>) {
+            if given.is_some() {
+                place.clone_from(given);
+            }
+        }
+        put(&self.side, &mut subject.side);
+        put(&self.level, &mut subject.level);
+        put(&self.model, &mut subject.model);
+        put(&self.calibration, &mut subject.calibration);
+        if !self.label.is_empty() {
+            subject.label.clone_from(&self.label);
+        }
+        subject.morph = self.morph.unwrap_or(subject.morph);
+        subject.morph_unit = self.morph_unit.unwrap_or(subject.morph_unit);
+    }
+
+    /// The mask, which stands in for a segmentation until there is one.
+    ///
+    /// # Errors
+    /// A [`Failure`] of kind usage without `--mask`.
+    pub fn mask(&self) -> anyhow::Result<PathBuf> {
+        self.mask.clone().ok_or_else(|| {
+            Failure::usage("segmentation is not available yet")
+                .with_help("give the bone with --mask MASK --label K")
+                .into()
+        })
+    }
+}

@@ -1,0 +1,34 @@
+//! `osteoload doctor`.
+
+use clap::Args;
+
+use crate::provenance::{instruction_set, total_memory_mib};
+
+/// Say what this machine offers: threads, memory, instruction set, CUDA
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {}
+
+impl DoctorArgs {
+    pub(super) fn execute(&self) -> anyhow::Result<()> {
+        print!("{}", self.text());
+        Ok(())
+    }
+
+    pub(super) fn text(&self) -> String {
+        let memory = total_memory_mib().map_or("not known".into(), |mib| format!("{mib:.0} MiB"));
+        let cuda = if cfg!(feature = "cuda") {
+            "compiled in"
+        } else {
+            "not compiled in"
+        };
+        format!(
+            "version          {}\nplatform         {} {}\nthreads          {}\nmemory           {memory}\n\
+             instruction set  {}\ncuda             {cuda}\n",
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::OS,
+            std::env::consts::ARCH,
+            rayon::current_num_threads(),
+            instruction_set(),
+        )
+    }
+}

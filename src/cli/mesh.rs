@@ -1,0 +1,51 @@
+//! `osteoload mesh`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Globals;
+use super::case::CaseArgs;
+use crate::output_dir::Existing;
+use crate::run::RunRequest;
+
+/// Mesh a bone as `run` would, without solving
+#[derive(Clone, Debug, Args)]
+pub struct MeshArgs {
+    #[command(flatten)]
+    case: CaseArgs,
+    /// Directory of the mesh
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Replace an existing result
+    #[arg(long)]
+    overwrite: bool,
+}
+
+impl MeshArgs {
+    pub(super) fn request(&self, globals: &Globals) -> anyhow::Result<RunRequest> {
+        let plan = self.case.resolve(|_| {})?;
+        plan.check_available()?;
+        Ok(RunRequest {
+            ct: self.case.ct.clone(),
+            mask: self.case.mask()?,
+            plan_file: self.case.plan.clone(),
+            protocol_file: None,
+            plan,
+            out: self.out.clone(),
+            existing: Existing::from_option(self.overwrite),
+            device: globals.device.clone(),
+        })
+    }
+
+    pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {
+        let request = self.request(globals)?;
+        let (statistics, place) = crate::run::mesh(&request, &mut globals.progress())?;
+        globals.say(format!(
+            "{} elements, {} nodes, mean volume {:.4} mm3",
+            statistics.elements, statistics.nodes, statistics.mean_volume_mm3
+        ));
+        globals.say(format!("mesh in {}", place.display()));
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! The command line: arguments in, one call per subcommand, exit status out.
+//!
+//! Nothing is computed here. Each file reads the options of one subcommand, resolves and checks them,
+//! and calls the pipeline with a request in which nothing is left open.
+
+mod calibrate;
+mod case;
+mod demo;
+mod doctor;
+mod image;
+mod mesh;
+mod protocol;
+mod run;
+mod solve;
+mod synth;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+
+use crate::exit::{Ending, Failure, Kind};
+use crate::output_dir;
+use crate::progress::{Progress, Verbosity};
+
+/// From a CT scan to the load that breaks the bone.
+///
+/// Lengths are mm, forces N, moduli MPa, densities mg/cm3 (K2HPO4 equivalent unless said). Exit status:
+/// 0 done, 2 wrong usage, 3 input refused, 4 quality gate, 5 no answer, 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(
+    name = "osteoload",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every subcommand.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Globals {
+    /// Threads [default: all cores]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Where to compute: cpu, cuda or cuda:N
+    #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu")]
+    device: String,
+    /// Print errors only
+    #[arg(long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Print a line per stage and increment
+    #[arg(long, global = true)]
+    verbose: bool,
+}
+
+impl Globals {
+    fn progress(&self) -> Progress {
+        Progress::new(match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        })
+    }
+
+    /// Prints a line of result, unless `--quiet`.
+    fn say(&self, line: impl std::fmt::Display) {
+        if !self.quiet {
+            println!("{line}");
+        }
+    }
+
+    fn check_device(&self) -> anyhow::Result<()> {
+        let number = self
+            .device
+            .strip_prefix("cuda")
+            .map(|rest| rest.strip_prefix(':').unwrap_or(rest));
+        match (self.device.as_str(), number) {
+            ("cpu", _) => Ok(()),
+            (_, Some(n)) if self.device == "cuda" || n.parse::<u16>().is_ok() => {
+                Err(Failure::usage(format!(
+                    "--device {}: this build computes on the CPU only",
+                    self.device
+                ))
+                .with_help("leave --device out")
+                .into())
+            }
+            _ => Err(
+                Failure::usage(format!("--device {}: no such device", self.device))
+                    .with_help("devices are cpu, cuda and cuda:N")
+                    .into(),
+            ),
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::DemoArgs),
+    Run(Box<run::RunArgs>),
+    Solve(solve::SolveArgs),
+    Calibrate(calibrate::CalibrateArgs),
+    Synth(synth::SynthArgs),
+    Info(image::InfoArgs),
+    Convert(image::ConvertArgs),
+    Mesh(Box<mesh::MeshArgs>),
+    Protocol(protocol::ProtocolArgs),
+    Verify(verify::VerifyArgs),
+    Doctor(doctor::DoctorArgs),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output with status 0, errors to standard error with 2.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Kind::Usage.status()));
+        }
+    };
+    match handle_interruption().and_then(|()| execute(&cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let ending = Ending::of(&error);
+            eprintln!("error: {}", ending.error);
+            if let Some(help) = &ending.help {
+                eprintln!("help: {help}");
+            }
+            ExitCode::from(ending.status)
+        }
+    }
+}
+
+fn execute(cli: &Cli) -> anyhow::Result<()> {
+    let globals = &cli.globals;
+    globals.check_device()?;
+    if let Some(threads) = globals.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(usize::from(threads))
+            .build_global()
+            .context("the threads cannot be started")?;
+    }
+    match &cli.command {
+        Command::Demo(args) => args.execute(globals),
+        Command::Run(args) => args.execute(globals),
+        Command::Solve(args) => args.execute(globals),
+        Command::Calibrate(args) => args.execute(globals),
+        Command::Synth(args) => args.execute(globals),
+        Command::Info(args) => args.execute(),
+        Command::Convert(args) => args.execute(),
+        Command::Mesh(args) => args.execute(globals),
+        Command::Protocol(args) => args.execute(),
+        Command::Verify(args) => args.execute(globals),
+        Command::Doctor(args) => args.execute(),
+    }
+}
+
+/// On Ctrl-C or termination: removes what is half written and ends with 130.
+fn handle_interruption() -> anyhow::Result<()> {
+    ctrlc::set_handler(|| {
+        let _kept_until_the_end = output_dir::abandon_all();
+        eprintln!("error: interrupted");
+        std::process::exit(i32::from(Kind::Interrupted.status()));
+    })
+    .context("the handler of Ctrl-C cannot be set")
+}

@@ -1,0 +1,242 @@
+//! The calibration figure: where the rods were measured, and the line through them.
+
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow};
+use calibration::fit::{MINDWAYS_INTERCEPT_OFFSET_HU, MINDWAYS_SLOPE_OFFSET};
+use calibration::{Calibration, Rod};
+use imaging::Volume;
+use imaging::orientation::to_ras_axes;
+use nalgebra::Vector3;
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::plot::{BLUE_INK, FAINT, INK, RED_INK, SOFT_INK, text, trimmed, use_bundled_font};
+
+/// Size of the figure in pixels.
+const SIZE: (u32, u32) = (1500, 780);
+/// Grey levels run over this range, HU: water and rods are told apart.
+const WINDOW_HU: [f64; 2] = [-300.0, 700.0];
+/// Radius of the rings drawn around the rods, mm: just outside a rod of the usual phantoms.
+const RING_MM: f64 = 12.0;
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the figure shows.
+#[derive(Clone, Copy, Debug)]
+pub struct CalibrationFigure<'a> {
+    /// The calibration.
+    pub calibration: &'a Calibration,
+    /// The scan the rods were measured in.
+    pub scan: &'a Volume<f32>,
+}
+
+impl CalibrationFigure<'_> {
+    /// Writes the figure as PNG.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_png(&self, path: &Path) -> anyhow::Result<()> {
+        let area = BitMapBackend::new(path, SIZE).into_drawing_area();
+        self.draw(&area)
+            .map_err(|error| anyhow!("the figure cannot be drawn: {error}"))
+            .with_context(|| path.display().to_string())
+    }
+
+    fn draw(&self, area: &DrawingArea<BitMapBackend, Shift>) -> Result<(), AnyError> {
+        use_bundled_font()?;
+        area.fill(&WHITE)?;
+        let (head, body) = area.margin(20, 16, 24, 32).split_vertically(84);
+        let phantom = self.calibration.phantom.as_deref().unwrap_or("no phantom");
+        head.draw_text(&format!("Calibration, {phantom}"), &text(30, INK), (0, 4))?;
+        head.draw_text(&self.equation(), &text(20, SOFT_INK), (0, 46))?;
+        let (scan, line) = body.split_horizontally(SIZE.0 as i32 * 45 / 100);
+        self.draw_scan(&scan)?;
+        self.draw_line(&line)?;
+        area.present()?;
+        Ok(())
+    }
+
+    fn equation(&self) -> String {
+        let c = self.calibration;
+        let mut text = format!(
+            "density = {:.5} HU {:+.3} mg/cm³ {}",
+            c.slope_mg_cm3_per_hu, c.intercept_mg_cm3, c.kind
+        );
+        if let Some(r2) = c.r2 {
+            text += &format!(", r² = {r2:.5}");
+        }
+        text
+    }
+
+    /// The slice through the middle of the rods, the patient's right at the left of the picture.
+    fn draw_scan(&self, area: &DrawingArea<BitMapBackend, Shift>) -> Result<(), AnyError> {
+        let centres: Vec<(&Rod, Vector3<f64>)> = self
+            .calibration
+            .rods
+            .iter()
+            .filter_map(|rod| rod.centre_mm.map(|at| (rod, Vector3::from(at))))
+            .collect();
+        if centres.is_empty() {
+            area.draw_text(
+                "the rods' places are not known",
+                &text(20, SOFT_INK),
+                (10, 40),
+            )?;
+            return Ok(());
+        }
+        let scan = to_ras_axes(self.scan);
+        let grid = &scan.grid;
+        let sum: Vector3<f64> = centres.iter().map(|(_, at)| at).sum();
+        let middle = grid.to_index(sum / centres.len() as f64);
+        let slice = (middle.z.round().max(0.0) as usize).min(grid.size[2].saturating_sub(1));
+        let extent: Vec<f64> = (0..2)
+            .map(|axis| grid.size[axis] as f64 * grid.spacing_mm[axis])
+            .collect();
+        let (width, height) = area.dim_in_pixel();
+        let (width, height) = (f64::from(width) - 40.0, f64::from(height) - 48.0);
+        let pixels_per_mm = (width / extent[0]).min(height / extent[1]);
+        let shape = extent
+            .iter()
+            .map(|mm| mm * pixels_per_mm)
+            .collect::<Vec<_>>();
+        // RAS axes: i runs to the patient's right, drawn leftwards; j to the front, drawn upwards.
+        for py in 0..shape[1] as i32 {
+            for px in 0..shape[0] as i32 {
+                let index = |pixel: i32, axis: usize| {
+                    let mm = extent[axis] - (f64::from(pixel) + 0.5) / pixels_per_mm;
+                    ((mm / grid.spacing_mm[axis]) as usize).min(grid.size[axis] - 1)
+                };
+                let hu = f64::from(scan.at(index(px, 0), index(py, 1), slice));
+                let level = (hu - WINDOW_HU[0]) / (WINDOW_HU[1] - WINDOW_HU[0]);
+                let grey = (255.0 * level.clamp(0.0, 1.0)) as u8;
+                area.draw_pixel((px, py), &RGBColor(grey, grey, grey))?;
+            }
+        }
+        for (rod, at) in &centres {
+            let index = grid.to_index(*at);
+            let pixel = |axis: usize| {
+                let mm = extent[axis] - (index[axis] + 0.5) * grid.spacing_mm[axis];
+                (mm * pixels_per_mm) as i32
+            };
+            let at = (pixel(0), pixel(1));
+            let ring = (RING_MM * pixels_per_mm) as i32;
+            area.draw(&Circle::new(at, ring, RED_INK.stroke_width(2)))?;
+            let style = text(18, RED_INK).pos(Pos::new(HPos::Center, VPos::Bottom));
+            area.draw(&Text::new(rod.name.clone(), (at.0, at.1 - ring - 3), style))?;
+        }
+        let caption = format!(
+            "slice through the rods, {} to {} HU",
+            WINDOW_HU[0], WINDOW_HU[1]
+        );
+        area.draw_text(&caption, &text(18, SOFT_INK), (0, shape[1] as i32 + 10))?;
+        Ok(())
+    }
+
+    /// The rods against the line they gave.
+    fn draw_line(&self, area: &DrawingArea<BitMapBackend, Shift>) -> Result<(), AnyError> {
+        let c = self.calibration;
+        let points: Vec<(&Rod, f64)> = c.rods.iter().map(|rod| (rod, comparable_hu(rod))).collect();
+        let low = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, f64::min);
+        let high = |values: &mut dyn Iterator<Item = f64>| values.fold(1.0, f64::max);
+        let hu = [
+            low(&mut points.iter().map(|p| p.1)),
+            high(&mut points.iter().map(|p| p.1)),
+        ];
+        let density = [
+            low(&mut points.iter().map(|p| p.0.reference_mg_cm3)),
+            high(&mut points.iter().map(|p| p.0.reference_mg_cm3)),
+        ];
+        let wide = |[low, high]: [f64; 2]| {
+            let pad = 0.12 * (high - low);
+            low - pad..high + pad
+        };
+        let mut chart = ChartBuilder::on(area)
+            .x_label_area_size(72)
+            .y_label_area_size(104)
+            .build_cartesian_2d(wide(hu), wide(density))?;
+        let water = points.iter().any(|(rod, _)| rod.water_mg_cm3.is_some());
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(FAINT)
+            .axis_style(INK)
+            .x_labels(7)
+            .y_labels(8)
+            .x_label_formatter(&|x| trimmed(*x))
+            .y_label_formatter(&|y| trimmed(*y))
+            .x_desc(if water {
+                "CT number, rod material taken out (HU)"
+            } else {
+                "CT number (HU)"
+            })
+            .y_desc(format!("{} density (mg/cm³)", c.kind))
+            .label_style(text(18, INK))
+            .axis_desc_style(text(21, INK))
+            .draw()?;
+        let ends = wide(hu);
+        chart.draw_series(LineSeries::new(
+            [ends.start, ends.end].map(|hu| (hu, c.density_mg_cm3(hu))),
+            BLUE_INK.stroke_width(3),
+        ))?;
+        for (rod, hu) in points {
+            let at = (hu, rod.reference_mg_cm3);
+            chart.draw_series([Circle::new(at, 7, RED_INK.filled())])?;
+            let style = text(18, RED_INK).pos(Pos::new(HPos::Left, VPos::Top));
+            let plot = chart.plotting_area();
+            let (x, y) = plot.map_coordinate(&at);
+            let (left, above) = plot.get_base_pixel();
+            let label = Text::new(rod.name.clone(), (x - left + 12, y - above + 4), style);
+            plot.strip_coord_spec().draw(&label)?;
+        }
+        Ok(())
+    }
+}
+
+/// The CT number that stands against the rod's density on the line: for a rod of known water-equivalent
+/// density what is left when the rod's material is replaced by water (module page of `calibration::fit`).
+fn comparable_hu(rod: &Rod) -> f64 {
+    match rod.water_mg_cm3 {
+        None => rod.hu_mean,
+        Some(water) => {
+            rod.hu_mean - water - MINDWAYS_SLOPE_OFFSET * rod.reference_mg_cm3
+                + MINDWAYS_INTERCEPT_OFFSET_HU
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mindways_rods_lie_on_their_line() {
+        // Worked example of the reference: sigma_ref 1.46, beta_ref -1003 on the Model 3 CT rods.
+        let phantom = calibration::Phantom::named("mindways-model3-ct").unwrap();
+        let hu = [-66.422, -24.014, 186.535, 345.813, 468.912];
+        let rods: Vec<Rod> = phantom
+            .rods
+            .iter()
+            .zip(hu)
+            .map(|(rod, hu_mean)| Rod {
+                name: rod.name.clone(),
+                hu_mean,
+                hu_sd: None,
+                reference_mg_cm3: rod.equivalent_mg_cm3,
+                water_mg_cm3: rod.water_mg_cm3,
+                voxels: 100,
+                centre_mm: None,
+            })
+            .collect();
+        let calibration = Calibration::fit(&phantom, &rods).unwrap();
+        for rod in &rods {
+            let on_line = calibration.density_mg_cm3(comparable_hu(rod));
+            assert!(
+                (on_line - rod.reference_mg_cm3).abs() < 0.01,
+                "{}",
+                rod.name
+            );
+        }
+    }
+}
