@@ -19,8 +19,10 @@ mod random;
 mod scanner;
 mod scene;
 mod solid;
+mod spines;
 mod surroundings;
 mod truth;
+mod vertebra;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +32,7 @@ use serde::Serialize;
 
 pub use hips::{femur, hip};
 pub use phantom::{PhantomRods, RodBasis, RodSpec};
+pub use spines::{spine, vertebra};
 pub use truth::{
     BoneTruth, FemurTruth, LesionTruth, PhantomTruth, RodTruth, ScannerTruth, Truth, VertebraTruth,
 };
@@ -98,7 +101,7 @@ pub struct Options {
     pub spacing_mm: Option<[f64; 3]>,
     /// Side of a single femur, or of the lesion of a hip; `None` draws it.
     pub side: Option<Side>,
-    /// VerSe number of the vertebra (17 T10 … 24 L5); `None` draws T12 to L3.
+    /// VerSe number of the vertebra (18 T11 … 23 L4); `None` draws T12 to L3.
     pub level: Option<u16>,
     /// Length of femoral shaft below the lesser trochanter in the scan, mm.
     pub shaft_mm: f64,
