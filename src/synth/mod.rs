@@ -12,7 +12,9 @@
 //! drawn for one patient stand in [`Truth::parameters`] under the names used there.
 
 mod femur;
+mod fit;
 mod hips;
+mod labelled;
 mod pelvis;
 mod phantom;
 mod random;
@@ -31,12 +33,14 @@ use imaging::{LabelMap, Volume};
 use serde::Serialize;
 
 pub use hips::{femur, hip};
+pub use labelled::{LabelMeaning, from_labels};
 pub use phantom::{PhantomRods, RodBasis, RodSpec};
 pub use spines::{spine, vertebra};
 pub use truth::{
     BoneTruth, FemurTruth, LesionTruth, PhantomTruth, RodTruth, ScannerTruth, Truth, VertebraTruth,
 };
 
+pub use crate::anatomy::Side;
 use solid::Point;
 
 /// A synthetic scan and what is true about it; all volumes share one grid.
@@ -56,23 +60,11 @@ pub struct Patient {
     pub truth: Truth,
 }
 
-/// Side of the body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Side {
-    /// The patient's left, where x is positive.
-    Left,
-    /// The patient's right, where x is negative.
-    Right,
-}
-
-impl Side {
-    /// Sign of the world x coordinate on this side.
-    fn sign(self) -> f64 {
-        match self {
-            Self::Left => 1.0,
-            Self::Right => -1.0,
-        }
+/// Sign of the world x coordinate on a side.
+fn sign(side: Side) -> f64 {
+    match side {
+        Side::Left => 1.0,
+        Side::Right => -1.0,
     }
 }
 
