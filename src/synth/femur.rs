@@ -10,7 +10,7 @@ use super::random::Draws;
 use super::solid::{
     Point, bump, cone, ellipse, intersection, mix, occupancy, segment, smooth_step, sphere, union,
 };
-use super::{Bone, Side};
+use super::{Bone, Side, sign};
 
 /// Density of the fatty marrow of the canal, mg/cm³ K2HPO4: about -60 HU seen through the reference
 /// line. Typical value; negative because fat attenuates less than water.
@@ -234,7 +234,7 @@ impl Femur {
 
     /// The bone's own coordinates of a world point.
     fn to_bone(&self, world: &Point) -> Point {
-        let left = Point::new(world.x * self.side.sign(), world.y, world.z);
+        let left = Point::new(world.x * sign(self.side), world.y, world.z);
         self.rotation
             .inverse_transform_vector(&(left - self.origin))
     }
@@ -242,13 +242,13 @@ impl Femur {
     /// World direction of a direction of the bone's frame.
     pub(crate) fn direction_to_world(&self, direction: &Point) -> Point {
         let left = self.rotation * direction;
-        Point::new(left.x * self.side.sign(), left.y, left.z)
+        Point::new(left.x * sign(self.side), left.y, left.z)
     }
 
     /// World point of a point of the bone's frame.
     pub(crate) fn to_world(&self, point: &Point) -> Point {
         let left = self.rotation * point + self.origin;
-        Point::new(left.x * self.side.sign(), left.y, left.z)
+        Point::new(left.x * sign(self.side), left.y, left.z)
     }
 
     /// A point on the shaft axis, in the bone's frame: where the bowed centre line lies on average

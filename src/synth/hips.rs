@@ -10,7 +10,7 @@ use super::scene::{Description, PlacedLesion, Scene, check_labels};
 use super::solid::Point;
 use super::surroundings::Surroundings;
 use super::truth::{FemurTruth, plain};
-use super::{Bone, Lesion, Options, Parameters, Patient, Side};
+use super::{Bone, Lesion, Options, Parameters, Patient, Side, sign};
 
 /// Voxel size of a single-femur scan unless asked otherwise, mm: the median of Saillard 2024.
 const FEMUR_SPACING_MM: [f64; 3] = [0.78, 0.78, 0.67];
@@ -112,8 +112,8 @@ pub fn femur(options: &Options) -> Result<Patient> {
     let lesion = hips.lesion(options, &femur);
     let mut scene = hips.scene("femur", options, lesion);
 
-    let medial = side.sign() * (head_x - 50.0 * size);
-    let lateral = medial + side.sign() * FEMUR_FIELD_MM;
+    let medial = sign(side) * (head_x - 50.0 * size);
+    let lateral = medial + sign(side) * FEMUR_FIELD_MM;
     let (low_x, high_x) = (medial.min(lateral), medial.max(lateral));
     scene.lay_phantom(low_x, high_x)?;
     let floor = femur.to_world(&femur.lesser_trochanter_point()).z - options.shaft_mm;

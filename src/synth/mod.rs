@@ -12,15 +12,19 @@
 //! drawn for one patient stand in [`Truth::parameters`] under the names used there.
 
 mod femur;
+mod fit;
 mod hips;
+mod labelled;
 mod pelvis;
 mod phantom;
 mod random;
 mod scanner;
 mod scene;
 mod solid;
+mod spines;
 mod surroundings;
 mod truth;
+mod vertebra;
 
 use std::collections::BTreeMap;
 
@@ -29,11 +33,14 @@ use imaging::{LabelMap, Volume};
 use serde::Serialize;
 
 pub use hips::{femur, hip};
+pub use labelled::{LabelMeaning, from_labels};
 pub use phantom::{PhantomRods, RodBasis, RodSpec};
+pub use spines::{spine, vertebra};
 pub use truth::{
     BoneTruth, FemurTruth, LesionTruth, PhantomTruth, RodTruth, ScannerTruth, Truth, VertebraTruth,
 };
 
+pub use crate::anatomy::Side;
 use solid::Point;
 
 /// A synthetic scan and what is true about it; all volumes share one grid.
@@ -53,23 +60,11 @@ pub struct Patient {
     pub truth: Truth,
 }
 
-/// Side of the body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Side {
-    /// The patient's left, where x is positive.
-    Left,
-    /// The patient's right, where x is negative.
-    Right,
-}
-
-impl Side {
-    /// Sign of the world x coordinate on this side.
-    fn sign(self) -> f64 {
-        match self {
-            Self::Left => 1.0,
-            Self::Right => -1.0,
-        }
+/// Sign of the world x coordinate on a side.
+fn sign(side: Side) -> f64 {
+    match side {
+        Side::Left => 1.0,
+        Side::Right => -1.0,
     }
 }
 
@@ -98,7 +93,7 @@ pub struct Options {
     pub spacing_mm: Option<[f64; 3]>,
     /// Side of a single femur, or of the lesion of a hip; `None` draws it.
     pub side: Option<Side>,
-    /// VerSe number of the vertebra (17 T10 … 24 L5); `None` draws T12 to L3.
+    /// VerSe number of the vertebra (18 T11 … 23 L4); `None` draws T12 to L3.
     pub level: Option<u16>,
     /// Length of femoral shaft below the lesser trochanter in the scan, mm.
     pub shaft_mm: f64,

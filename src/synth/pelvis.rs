@@ -5,7 +5,7 @@ use nalgebra::Rotation3;
 
 use super::random::Draws;
 use super::solid::{Point, cone, ellipsoid, intersection, mix, occupancy, sphere, union};
-use super::{Bone, Side};
+use super::{Bone, Side, sign};
 
 /// A thin compact shell over an even trabecular core.
 #[derive(Clone, Copy, Debug)]
@@ -170,7 +170,7 @@ impl Bone for HipBone {
     fn distance(&self, world: &Point) -> f64 {
         let s = self.size;
         let v = |x: f64, y: f64, z: f64| Point::new(x * s, y * s, z * s);
-        let left = Point::new(world.x * self.side.sign(), world.y, world.z);
+        let left = Point::new(world.x * sign(self.side), world.y, world.z);
         let p = left - self.head;
         let cavity = sphere(&p, &Point::zeros(), self.head_radius + self.gap_mm);
         let socket = intersection(cavity - SOCKET_WALL_MM, p.dot(&self.opening) - 5.0, 4.0);

@@ -3,9 +3,12 @@
 use super::phantom::PlacedPhantom;
 use super::random::{Draws, Texture};
 use super::solid::{Point, ellipse, intersection, mix, occupancy, smooth_step};
+use super::vertebra::Disc;
 
 /// CT number of air.
 pub(crate) const AIR_HU: f64 = -1000.0;
+/// CT number of an intervertebral disc. Typical value.
+const DISC_HU: f64 = 85.0;
 /// CT number of the table's carbon skin. Typical value.
 const TABLE_SKIN_HU: f64 = -150.0;
 /// CT number of the table's foam. Typical value.
@@ -36,6 +39,8 @@ pub(crate) struct Surroundings {
     pub phantom: Option<PlacedPhantom>,
     /// World y of the table's upper face, mm.
     pub table_y: f64,
+    /// The discs of a spine.
+    pub discs: Vec<Disc>,
 }
 
 impl Surroundings {
@@ -57,6 +62,7 @@ impl Surroundings {
             texture: Texture::new(seed, 0, 17.0),
             phantom: None,
             table_y: back_y + PAD_MM,
+            discs: Vec::new(),
         }
     }
 
@@ -98,11 +104,14 @@ impl Surroundings {
         // Fat planes between the muscles: thin sheets where the field changes sign.
         let plane = smooth_step(0.16, 0.05, self.texture.at(p).abs());
         let deep = smooth_step(self.fat_mm - 1.0, self.fat_mm + 1.0, -skin);
-        let tissue = mix(
+        let mut tissue = mix(
             self.fat_hu,
             mix(self.muscle_hu, self.fat_hu, 0.75 * plane),
             deep,
         );
+        for disc in &self.discs {
+            tissue = mix(tissue, DISC_HU, occupancy(disc.distance(p), width_mm));
+        }
         mix(outside, tissue, body)
     }
 
