@@ -6,6 +6,7 @@
 pub mod cap;
 pub mod compression;
 pub mod fall;
+mod retain;
 pub mod stance;
 
 use anyhow::{Context, Result, bail, ensure};

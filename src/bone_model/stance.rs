@@ -13,7 +13,7 @@ use imaging::resample::{
 };
 use imaging::{Mask, Volume};
 use meshing::NodeSet;
-use nalgebra::{Matrix3, Vector3};
+use nalgebra::Vector3;
 
 use super::{
     Body, BoneModel, Elastic, ElementKind, Lateral, Loading, Meshed, lattice_axis, prescribe,
@@ -184,12 +184,7 @@ pub fn build(
         Some(outer) => cup_face(&meshed, outer),
         None => head_cap(&meshed, landmarks, direction, options.head_cap_depth_mm),
     };
-    let fixed = distal_end(
-        &meshed,
-        landmarks,
-        floor_mm.is_some(),
-        options.fixation_mm,
-    );
+    let fixed = distal_end(&meshed, landmarks, floor_mm.is_some(), options.fixation_mm);
     checks.push(Check::pass(
         "loaded_nodes",
         loaded.nodes.len() as f64,
@@ -291,7 +286,11 @@ fn by_fraction(input: &Posed, target: &imaging::Grid, options: &StanceOptions) -
             }
             let mut mean = volume_mean(&inside, target);
             for (value, &fraction) in mean.data.iter_mut().zip(&fraction.data) {
-                *value = if fraction > 0.0 { *value / fraction } else { 0.0 };
+                *value = if fraction > 0.0 {
+                    *value / fraction
+                } else {
+                    0.0
+                };
             }
             mean
         }

@@ -54,7 +54,12 @@ impl Case {
             .kind(Kind::Input)?;
         ct.grid
             .check_same(&labels.grid)
-            .with_context(|| format!("the mask {} is not on the scan's grid", request.mask.display()))
+            .with_context(|| {
+                format!(
+                    "the mask {} is not on the scan's grid",
+                    request.mask.display()
+                )
+            })
             .kind(Kind::Input)?;
         if !ct.grid.is_orthogonal() {
             return Err(Failure::input(format!(
@@ -105,7 +110,9 @@ impl Case {
             Ok((mut landmarks, checks)) => {
                 checks.into_iter().for_each(|check| self.add(check));
                 if let Some(other) = other {
-                    landmarks.side.read_pair(anatomy::vertebra::centroid(&mask), other);
+                    landmarks
+                        .side
+                        .read_pair(anatomy::vertebra::centroid(&mask), other);
                 }
                 let given = subject.side.map(options::anatomy_side);
                 let (side, check) = landmarks.side.settle(given);
@@ -173,8 +180,11 @@ impl Case {
         let subject = &plan.subject;
         let target = morphed(whole, plan)?;
         let first = subject.label[0];
-        for (label, (&before, &after)) in
-            self.labels.data.iter_mut().zip(whole.data.iter().zip(&target.data))
+        for (label, (&before, &after)) in self
+            .labels
+            .data
+            .iter_mut()
+            .zip(whole.data.iter().zip(&target.data))
         {
             match (before, after) {
                 (true, false) => *label = 0,
@@ -200,8 +210,10 @@ impl Case {
         let Some(first) = refusing.first() else {
             return Ok(());
         };
-        let text: Vec<String> =
-            refusing.iter().map(|check| format!("{}: {}", check.name, check.reason)).collect();
+        let text: Vec<String> = refusing
+            .iter()
+            .map(|check| format!("{}: {}", check.name, check.reason))
+            .collect();
         Err(Failure::gate(text.join("; "))
             .with_help(format!(
                 "mend the input, or go on at your own risk with --accept {}",
@@ -243,12 +255,16 @@ impl Case {
         }
         .context("the model cannot be built")
         .kind(Kind::Input)?;
-        self.checks.extend(model.checks.iter().cloned().map(options::check));
+        self.checks
+            .extend(model.checks.iter().cloned().map(options::check));
         if model.dropped_voxels > 0 {
             self.checks.push(options::check(anatomy::Check::review(
                 "dropped_voxels",
                 model.dropped_voxels as f64,
-                format!("{} voxels that hang on nothing loaded or held are left out", model.dropped_voxels),
+                format!(
+                    "{} voxels that hang on nothing loaded or held are left out",
+                    model.dropped_voxels
+                ),
             )));
         }
         Ok(model)
@@ -276,24 +292,33 @@ impl Case {
 
 /// The world directions the array axes of a grid run closest to.
 fn scan_axes(grid: &Grid) -> [AxisDirection; 3] {
-    grid.closest_axes().map(|(axis, forward)| match (axis, forward) {
-        (0, true) => AxisDirection::Left,
-        (0, false) => AxisDirection::Right,
-        (1, true) => AxisDirection::Posterior,
-        (1, false) => AxisDirection::Anterior,
-        (_, true) => AxisDirection::Superior,
-        (_, false) => AxisDirection::Inferior,
-    })
+    grid.closest_axes()
+        .map(|(axis, forward)| match (axis, forward) {
+            (0, true) => AxisDirection::Left,
+            (0, false) => AxisDirection::Right,
+            (1, true) => AxisDirection::Posterior,
+            (1, false) => AxisDirection::Anterior,
+            (_, true) => AxisDirection::Superior,
+            (_, false) => AxisDirection::Inferior,
+        })
 }
 
 /// The voxels of some labels.
 fn select(map: &LabelMap, labels: &[u16]) -> anyhow::Result<Mask> {
     let present = map.labels();
-    let list = |values: &[u16]| values.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    let list = |values: &[u16]| {
+        values
+            .iter()
+            .map(u16::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     if present.is_empty() {
-        return Err(Failure::input("the mask is empty: no voxel carries a label")
-            .with_help("check the segmentation")
-            .into());
+        return Err(
+            Failure::input("the mask is empty: no voxel carries a label")
+                .with_help("check the segmentation")
+                .into(),
+        );
     }
     for label in labels {
         if !present.contains(label) {

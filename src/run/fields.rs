@@ -36,7 +36,12 @@ pub struct FieldWriter<'a> {
 
 impl<'a> FieldWriter<'a> {
     /// A writer for a run of about `increments` increments.
-    pub fn new(model: &'a BoneModel, assigned: &Assigned, directory: &Path, increments: usize) -> Self {
+    pub fn new(
+        model: &'a BoneModel,
+        assigned: &Assigned,
+        directory: &Path,
+        increments: usize,
+    ) -> Self {
         let single = |values: &[f64]| values.iter().map(|&v| v as f32).collect();
         Self {
             model,
@@ -51,12 +56,21 @@ impl<'a> FieldWriter<'a> {
     }
 
     /// Looks at a converged increment.
-    pub fn see(&mut self, snapshot: &Snapshot, displacement_mm: f64, force_n: f64) -> anyhow::Result<()> {
+    pub fn see(
+        &mut self,
+        snapshot: &Snapshot,
+        displacement_mm: f64,
+        force_n: f64,
+    ) -> anyhow::Result<()> {
         let elements: Vec<_> = (0..snapshot.elements())
             .into_par_iter()
             .map(|element| {
                 let f = snapshot.element(element);
-                (f.von_mises_mpa as f32, f.equivalent_plastic_strain as f32, f.secant_modulus_mpa as f32)
+                (
+                    f.von_mises_mpa as f32,
+                    f.equivalent_plastic_strain as f32,
+                    f.secant_modulus_mpa as f32,
+                )
             })
             .collect();
         let frame = Frame {
@@ -70,7 +84,11 @@ impl<'a> FieldWriter<'a> {
         if snapshot.increment.number.is_multiple_of(self.stride) {
             self.write(&frame)?;
             self.last = None;
-        } else if self.highest.as_ref().is_none_or(|highest| force_n > highest.force_n) {
+        } else if self
+            .highest
+            .as_ref()
+            .is_none_or(|highest| force_n > highest.force_n)
+        {
             self.highest = Some(frame);
             self.last = None;
             return Ok(());
@@ -78,7 +96,11 @@ impl<'a> FieldWriter<'a> {
             self.last = Some(frame);
             return Ok(());
         }
-        if self.highest.as_ref().is_some_and(|highest| frame.force_n >= highest.force_n) {
+        if self
+            .highest
+            .as_ref()
+            .is_some_and(|highest| frame.force_n >= highest.force_n)
+        {
             self.highest = None;
         }
         Ok(())
@@ -102,10 +124,14 @@ impl<'a> FieldWriter<'a> {
             ],
         };
         if let Some(frame) = frame {
-            vtu.point_data.push(Field::vector("displacement_mm", &frame.displacements));
+            vtu.point_data
+                .push(Field::vector("displacement_mm", &frame.displacements));
             vtu.cell_data.extend([
                 Field::scalar("von_mises_mpa", Values::F32(&frame.von_mises)),
-                Field::scalar("equivalent_plastic_strain", Values::F32(&frame.plastic_strain)),
+                Field::scalar(
+                    "equivalent_plastic_strain",
+                    Values::F32(&frame.plastic_strain),
+                ),
                 Field::scalar("secant_modulus_mpa", Values::F32(&frame.secant_modulus)),
             ]);
         }
@@ -114,7 +140,10 @@ impl<'a> FieldWriter<'a> {
 
     /// Writes what is pending and the index of the series.
     pub fn finish(mut self) -> anyhow::Result<()> {
-        let mut pending: Vec<Frame> = [self.highest.take(), self.last.take()].into_iter().flatten().collect();
+        let mut pending: Vec<Frame> = [self.highest.take(), self.last.take()]
+            .into_iter()
+            .flatten()
+            .collect();
         pending.sort_by(|a, b| a.displacement_mm.total_cmp(&b.displacement_mm));
         for frame in &pending {
             self.write(frame)?;

@@ -56,14 +56,11 @@ impl Assigned {
 /// # Errors
 /// A [`Failure`]: of kind usage for laws that do not fit together, of kind input for densities that a
 /// law cannot read.
-pub fn assign(
-    model: &mut BoneModel,
-    kind: DensityKind,
-    plan: &Plan,
-) -> anyhow::Result<Assigned> {
+pub fn assign(model: &mut BoneModel, kind: DensityKind, plan: &Plan) -> anyhow::Result<Assigned> {
     let settings = &plan.settings.material;
     let law = elasticity_law(plan, kind)?;
-    let conversion = DensityConversion::named(&plan.settings.density.conversion).kind(Kind::Usage)?;
+    let conversion =
+        DensityConversion::named(&plan.settings.density.conversion).kind(Kind::Usage)?;
     let minimum = plan.settings.density.minimum_mg_cm3;
     let prepare = |values: Vec<f64>| -> anyhow::Result<(ElementDensity, usize)> {
         let (density, raised) = ElementDensity::new(kind, values).clamped_below(minimum);
@@ -81,7 +78,11 @@ pub fn assign(
         let (grid, _) = prepare(grid)?;
         let offset = BinOffset::from_number(settings.bin_offset as i64).kind(Kind::Usage)?;
         let bins = Binning::over(grid.mg_cm3, settings.bins, offset, &law).kind(Kind::Input)?;
-        let tissue: Vec<TissueKind> = model.labels.iter().map(|&label| benchmark_tissue(label)).collect();
+        let tissue: Vec<TissueKind> = model
+            .labels
+            .iter()
+            .map(|&label| benchmark_tissue(label))
+            .collect();
         let binned = bins.modulus(&law, &density, &tissue).kind(Kind::Input)?;
         clamped = clamped.max(binned.clamped);
         let keep: Vec<bool> = binned
@@ -91,12 +92,18 @@ pub fn assign(
             .map(|(modulus, kind)| modulus.is_some() || *kind != ElementKind::Bone)
             .collect();
         let vanished = keep.iter().filter(|keep| !**keep).count();
-        modulus = binned.mpa.iter().map(|m| m.unwrap_or(law.floor.mpa)).collect();
+        modulus = binned
+            .mpa
+            .iter()
+            .map(|m| m.unwrap_or(law.floor.mpa))
+            .collect();
         if vanished > 0 {
             checks.push(note(
                 "vanished_elements",
                 vanished,
-                format!("{vanished} elements of density 0 are left out, as in the published benchmark"),
+                format!(
+                    "{vanished} elements of density 0 are left out, as in the published benchmark"
+                ),
             ));
             filter(&mut modulus, &keep);
             filter(&mut density.mg_cm3, &keep);
@@ -121,7 +128,9 @@ pub fn assign(
         checks.push(note(
             "clamped_density",
             clamped,
-            format!("{clamped} elements had a density or modulus below the floor and were raised to it"),
+            format!(
+                "{clamped} elements had a density or modulus below the floor and were raised to it"
+            ),
         ));
     }
     for (modulus, kind) in modulus.iter_mut().zip(&model.kinds) {
@@ -154,7 +163,11 @@ pub fn assign(
 /// The label map of the vertebra benchmark (Walle, Matheson and Boyd 2025): 1 and 3 trabecular, 2 and 4
 /// cortical. It matters only for voxels of exactly zero density in its published variant.
 fn benchmark_tissue(label: u16) -> TissueKind {
-    if label % 2 == 1 { TissueKind::Trabecular } else { TissueKind::Cortical }
+    if label % 2 == 1 {
+        TissueKind::Trabecular
+    } else {
+        TissueKind::Cortical
+    }
 }
 
 fn note(name: &str, value: usize, reason: String) -> Check {
@@ -180,7 +193,8 @@ fn elasticity_law(plan: &Plan, kind: DensityKind) -> anyhow::Result<ElasticityLa
         if settings.coefficients.is_empty() {
             law
         } else {
-            law.with_coefficients(&settings.coefficients).kind(Kind::Usage)?
+            law.with_coefficients(&settings.coefficients)
+                .kind(Kind::Usage)?
         }
     };
     law.floor.mpa = settings.floor_mpa;
@@ -203,7 +217,11 @@ fn strength_law(plan: &Plan, kind: DensityKind) -> anyhow::Result<Option<Strengt
         StrengthLaw::user(coefficients, kind).kind(Kind::Usage)?
     } else {
         let law = StrengthLaw::named(&settings.strength_law).kind(Kind::Usage)?;
-        if coefficients.is_empty() { law } else { law.with_coefficients(coefficients).kind(Kind::Usage)? }
+        if coefficients.is_empty() {
+            law
+        } else {
+            law.with_coefficients(coefficients).kind(Kind::Usage)?
+        }
     };
     if matches!(law.form, StrengthForm::Power(_)) {
         law.floor.density_mg_cm3 = least_density(plan);
@@ -221,8 +239,8 @@ fn curves(
     let load = &plan.settings.load;
     let mut curves = Vec::new();
     let mut numbers = vec![Materials::ELASTIC; modulus.len()];
-    let perfect = |stress: f64| {
-        HardeningCurve::perfect(stress).map_err(|reason| Failure::usage(reason).into())
+    let perfect = |stress: f64| -> anyhow::Result<HardeningCurve> {
+        Ok(HardeningCurve::perfect(stress).map_err(Failure::usage)?)
     };
     let Some(law) = strength_law(plan, density.kind)? else {
         return Ok((numbers, curves));
@@ -231,25 +249,32 @@ fn curves(
     let softening = softening(model, plan)?;
     let mut shared: [Option<u32>; 2] = [None; 2];
     for element in 0..modulus.len() {
-        let mut direct = |slot: usize, stress: f64, curves: &mut Vec<HardeningCurve>| -> anyhow::Result<u32> {
-            if let Some(number) = shared[slot] {
-                return Ok(number);
-            }
-            curves.push(perfect(stress)?);
-            shared[slot] = Some(curves.len() as u32 - 1);
-            Ok(curves.len() as u32 - 1)
-        };
+        let mut direct =
+            |slot: usize, stress: f64, curves: &mut Vec<HardeningCurve>| -> anyhow::Result<u32> {
+                if let Some(number) = shared[slot] {
+                    return Ok(number);
+                }
+                curves.push(perfect(stress)?);
+                shared[slot] = Some(curves.len() as u32 - 1);
+                Ok(curves.len() as u32 - 1)
+            };
         numbers[element] = match model.kinds[element] {
-            ElementKind::Cap if load.cap_yield_mpa > 0.0 => direct(0, load.cap_yield_mpa, &mut curves)?,
+            ElementKind::Cap if load.cap_yield_mpa > 0.0 => {
+                direct(0, load.cap_yield_mpa, &mut curves)?
+            }
             ElementKind::Cap => Materials::ELASTIC,
             ElementKind::Influence => direct(1, load.influence_yield_mpa, &mut curves)?,
             ElementKind::Bone => {
                 let curve = match softening {
                     None => perfect(strength[element])?,
-                    Some(softening) => {
-                        keyak_curve(density.mg_cm3[element], modulus[element], strength[element], softening, plan)
-                            .with_context(|| format!("element {element}"))?
-                    }
+                    Some(softening) => keyak_curve(
+                        density.mg_cm3[element],
+                        modulus[element],
+                        strength[element],
+                        softening,
+                        plan,
+                    )
+                    .with_context(|| format!("element {element}"))?,
                 };
                 curves.push(curve);
                 curves.len() as u32 - 1

@@ -21,9 +21,9 @@ use solver::{Control, Stepping};
 pub use demo::{DemoRequest, demo};
 pub use materials::{Assigned, assign};
 pub use outcome::failure_load;
-pub use solve::{DeckFormulation, SolveRequest, Solved, solve};
+pub use solve::{DeckFormulation, SolveFinished, SolveRequest, solve};
 pub use synthesise::{SynthFormat, SynthKind, SynthRequest, synth};
-pub use verify::{Verified, verify};
+pub use verify::{VerificationRow, verify};
 
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::output_dir::{Existing, OutputDir};
@@ -160,7 +160,11 @@ pub(crate) fn run_into(
             pistoia_load_n = outcome::pistoia_load_n(snapshot, &model, &assigned, plan, force_n);
         }
         written = writer.see(snapshot, increment.factor * full_mm, force_n);
-        if written.is_ok() { Control::Continue } else { Control::Stop }
+        if written.is_ok() {
+            Control::Continue
+        } else {
+            Control::Stop
+        }
     })
     .context("the finite-element analysis")
     .kind(Kind::Input)?;
@@ -227,8 +231,11 @@ fn provenance(request: &RunRequest, command: &str) -> anyhow::Result<Provenance>
 
 /// Increments of a plan: equal ones to the displacement, and on while no peak is confirmed.
 fn stepping(plan: &Plan, model: &crate::bone_model::BoneModel) -> Stepping {
-    let (load, failure, settings) =
-        (&plan.settings.load, &plan.settings.failure, &plan.settings.solver);
+    let (load, failure, settings) = (
+        &plan.settings.load,
+        &plan.settings.failure,
+        &plan.settings.solver,
+    );
     let count = load.increments.max(1);
     let peak = failure.criterion == Criterion::MaximumForce;
     let reach = if peak { load.extension } else { 1.0 };

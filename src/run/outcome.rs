@@ -5,15 +5,14 @@ use solver::{Increment, Response, Snapshot};
 use super::Assigned;
 use crate::bone_model::{BoneModel, ElementKind};
 use crate::plan::{ConstitutiveModel, Criterion, LoadKind, Plan};
-use crate::report::{CurvePoint, RunOutcome};
 use crate::report::curve::{force_at_n, maximum};
+use crate::report::{CurvePoint, RunOutcome};
 
 /// Force on the loaded nodes along the loading direction, N; monitor 0 holds the loaded nodes.
 pub fn force_along(increment: &Increment, direction: [f64; 3]) -> f64 {
-    increment
-        .reactions_n
-        .first()
-        .map_or(0.0, |force| (0..3).map(|axis| force[axis] * direction[axis]).sum())
+    increment.reactions_n.first().map_or(0.0, |force| {
+        (0..3).map(|axis| force[axis] * direction[axis]).sum()
+    })
 }
 
 /// The curve of a run.
@@ -33,7 +32,11 @@ pub fn curve(response: &Response, direction: [f64; 3], full_mm: f64) -> Vec<Curv
 
 /// Largest sum of all reactions over the force, over the increments.
 pub fn worst_balance(response: &Response) -> Option<f64> {
-    response.increments.iter().map(|increment| increment.force_balance).reduce(f64::max)
+    response
+        .increments
+        .iter()
+        .map(|increment| increment.force_balance)
+        .reduce(f64::max)
 }
 
 /// What was found.
@@ -73,7 +76,9 @@ pub fn failure_load(
         Criterion::MaximumForce => {
             // A maximum at the very end is no peak: the force may go on rising.
             let peak = maximum(curve).filter(|peak| {
-                curve.last().is_some_and(|last| peak.increment < last.increment)
+                curve
+                    .last()
+                    .is_some_and(|last| peak.increment < last.increment)
             });
             if let Some(peak) = peak.filter(|_| outcome != RunOutcome::StillRising) {
                 found.load_n = Some(peak.force_n);
@@ -89,8 +94,10 @@ pub fn failure_load(
         }
         Criterion::Pistoia | Criterion::None => {}
     }
-    let compression =
-        matches!(settings.load.case, LoadKind::PlatenCompression | LoadKind::EndplateCompression);
+    let compression = matches!(
+        settings.load.case,
+        LoadKind::PlatenCompression | LoadKind::EndplateCompression
+    );
     if settings.material.model == ConstitutiveModel::Linear
         && compression
         && let Some(strength_n) = linear_strength_n(curve, model)
