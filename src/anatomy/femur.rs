@@ -131,7 +131,7 @@ impl FemurLandmarks {
         if bone.voxels_mm.len() < 500 {
             return None;
         }
-        let thin = bone.thinned(30_000);
+        let thin = bone.thinned(12_000);
         let axes = bone.array_axes.into_iter().chain(thin.principal_axes());
         let mut best: Option<(f64, Vector3<f64>)> = None;
         for axis in axes {
@@ -292,10 +292,15 @@ impl FemurLandmarks {
             ..
         } = self.head;
         let reason = format!(
-            "sphere of radius {radius_mm:.1} mm, residual {rms_mm:.2} mm, bone on {:.0} % of the half sphere away from the neck",
-            coverage * 100.0
+            "sphere of radius {radius_mm:.1} mm, residual {rms_mm:.2} mm, bone on {:.0} % of the half sphere away from the neck, centre {:.0} mm from the shaft axis",
+            coverage * 100.0,
+            self.offset_mm
         );
-        if coverage < 0.6 || !(14.0..=36.0).contains(&radius_mm) {
+        // No femoral head sits on its shaft axis, and none 90 mm away from it.
+        if coverage < 0.6
+            || !(14.0..=36.0).contains(&radius_mm)
+            || !(15.0..=90.0).contains(&self.offset_mm)
+        {
             Check::refuse("femur_head_shape", radius_mm, reason)
         } else if coverage < 0.85 || rms_mm > 1.5 || !(18.0..=30.0).contains(&radius_mm) {
             Check::review("femur_head_shape", radius_mm, reason)

@@ -353,4 +353,6 @@ pub(crate) fn cube_side(pose: &crate::pose::PoseOptions, input: &Posed) -> Resul
 }
 
 #[cfg(test)]
+mod real_data_tests;
+#[cfg(test)]
 mod tests;
