@@ -62,8 +62,7 @@ impl FromStr for Orientation {
         let off = (matrix * matrix.transpose() - Matrix3::identity())
             .abs()
             .max();
-        // A NaN fails the first comparison.
-        if !(off < ROTATION_TOLERANCE) || matrix.determinant() < 0.0 {
+        if off.is_nan() || off >= ROTATION_TOLERANCE || matrix.determinant() < 0.0 {
             bail!(
                 "the nine numbers are no proper rotation (rows off from orthonormal by {off:.2e}, determinant {:.4})",
                 matrix.determinant()

@@ -116,4 +116,27 @@ fn a_ball_is_no_femur() {
         at.to_world(Vector3::from_fn(|a, _| v[a] as f64)).norm() < 3.0
     });
     assert!(FemurLandmarks::find(&ball).is_err());
+    let mut grid = imaging::Grid::axis_aligned([60; 3], [1.0; 3]);
+    grid.origin_mm = Vector3::repeat(-30.0);
+    let at = grid.clone();
+    let head_alone = imaging::Volume::from_fn(grid, |v| {
+        at.to_world(Vector3::from_fn(|a, _| v[a] as f64)).norm() < 24.0
+    });
+    match FemurLandmarks::find(&head_alone) {
+        Err(refused) => assert_eq!(refused.0.status, Status::Refuse),
+        Ok((_, checks)) => assert_eq!(status(&checks, "femur_head_shape"), Status::Refuse),
+    }
+}
+
+#[test]
+fn a_whole_femur_is_not_mistaken_at_its_knee() {
+    let femur = TestFemur {
+        floor: -430.0,
+        ..TestFemur::default()
+    };
+    let found = assert_found(&femur, turned(4.0, -6.0, 30.0), [2.0; 3]);
+    assert!(!found.short_shaft);
+    assert!(found.shaft_length_mm > 200.0);
+    // Head down as well.
+    assert_found(&femur, turned(184.0, 6.0, 0.0), [2.0; 3]);
 }

@@ -60,17 +60,25 @@ pub fn fit_head(bone: &BonePoints, shaft: &Line) -> Option<(Sphere, Vector3<f64>
         coverage: 0.0,
     };
     let finest = (0.75 * bone.coarsest_mm).max(1.5);
+    // Head and neck, all that the neck axis needs.
+    let reach = 3.0 * 1.3 * START_RADIUS_MM;
+    let near: Vec<Vector3<f64>> = bone
+        .voxels_mm
+        .iter()
+        .copied()
+        .filter(|p| (p - sphere.centre_mm).norm() < reach)
+        .collect();
     for tolerance in [12.0, 9.0, 6.0, 4.0, 3.0, 2.5, 2.0] {
         sphere = refit(&candidates, sphere, neck, f64::max(tolerance, finest))?;
     }
     for _ in 0..20 {
-        if let Some(found) = neck_axis(bone, &sphere, neck) {
+        if let Some(found) = neck_axis(&near, bone, &sphere, neck) {
             neck = found;
         }
         let next = refit(&candidates, sphere, neck, finest)?;
         let moved = (next.centre_mm - sphere.centre_mm).norm();
         sphere = next;
-        if moved < 1e-3 {
+        if moved < 0.01 {
             break;
         }
     }
@@ -137,13 +145,17 @@ fn sphere_through(points: &[Vector3<f64>], about: Vector3<f64>) -> Option<Sphere
 }
 
 /// Direction from the narrowest cross-section of the neck to the head centre.
-fn neck_axis(bone: &BonePoints, sphere: &Sphere, start: Vector3<f64>) -> Option<Vector3<f64>> {
+fn neck_axis(
+    voxels_mm: &[Vector3<f64>],
+    bone: &BonePoints,
+    sphere: &Sphere,
+    start: Vector3<f64>,
+) -> Option<Vector3<f64>> {
     let (centre, radius) = (sphere.centre_mm, sphere.radius_mm);
     let mut axis = start;
     for _ in 0..6 {
         // Only bone near the axis, so that the tip of the greater trochanter stays out.
-        let near: Vec<Vector3<f64>> = bone
-            .voxels_mm
+        let near: Vec<Vector3<f64>> = voxels_mm
             .iter()
             .copied()
             .filter(|p| {

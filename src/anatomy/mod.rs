@@ -9,6 +9,7 @@ pub mod head;
 pub mod pieces;
 pub mod points;
 pub mod side;
+pub mod trochanter;
 pub mod vertebra;
 
 #[cfg(test)]
@@ -19,6 +20,7 @@ use serde::Serialize;
 pub use femur::{FemurLandmarks, Line};
 pub use head::Sphere;
 pub use side::{Side, SideEvidence};
+pub use trochanter::LesserTrochanter;
 pub use vertebra::VertebraLandmarks;
 
 /// What a check says about going on.

@@ -37,6 +37,10 @@ impl TestFemur {
         p.z >= self.floor
             && ((p - self.head_centre).norm() <= self.head_radius
                 || capsule(knee, top, self.shaft_radius)
+                || capsule(knee * 0.85, knee, 22.0)
+                || [-24.0, 24.0]
+                    .iter()
+                    .any(|&x| (p - knee - Vector3::new(x, 6.0, 0.0)).norm() <= 24.0)
                 || capsule(top * 0.7, self.head_centre, 15.0)
                 || capsule(top, Vector3::new(14.0, 3.0, 48.0), 17.0)
                 || (p - trochanter).norm() <= 11.0)
@@ -51,7 +55,7 @@ impl TestFemur {
         for corner in 0..8 {
             let pick = |n: usize, a: f64, b: f64| if corner >> n & 1 == 1 { b } else { a };
             let own = Vector3::new(
-                pick(0, -72.0, 35.0),
+                pick(0, -72.0, 50.0),
                 pick(1, -30.0, 30.0),
                 pick(2, self.floor - 4.0, 80.0),
             );

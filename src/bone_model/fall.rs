@@ -165,7 +165,6 @@ fn load(posed: Posed, options: &FallOptions, mut checks: Vec<Check>) -> Result<B
     let elastic = options.caps.elastic;
     let mut model = meshed.with(loading, [elastic, elastic], checks)?;
     model.cap_distance_mm = Some(reference_length_mm);
-    model.bone_height_mm = Some(extent_mm);
     Ok(model)
 }
 

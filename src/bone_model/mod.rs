@@ -104,8 +104,8 @@ pub struct BoneModel {
     pub reference_length_mm: f64,
     /// Distance of the cap faces along the load axis, mm.
     pub cap_distance_mm: Option<f64>,
-    /// Height of the bone: of a vertebral body along its axis, or of the labelled bone along the load
-    /// axis where no endplates were looked for, mm.
+    /// Height of a vertebra: of its body between the endplates where landmarks were given, otherwise
+    /// of the carrier of the caps, or of all bone between discs, along the load axis, mm.
     pub bone_height_mm: Option<f64>,
     /// Length of femur kept along the shaft axis, mm.
     pub femur_length_mm: Option<f64>,
@@ -353,5 +353,7 @@ pub(crate) fn cube_side(pose: &crate::pose::PoseOptions, input: &Posed) -> Resul
     Ok(x)
 }
 
+#[cfg(test)]
+mod real_data_tests;
 #[cfg(test)]
 mod tests;
