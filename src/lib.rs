@@ -1,11 +1,13 @@
 //! OsteoLoad: from a CT scan to the load that breaks the bone.
 
 pub mod anatomy;
+pub mod bone_model;
 pub mod calibrate;
 pub mod cli;
 pub mod exit;
 pub mod output_dir;
 pub mod plan;
+pub mod pose;
 pub mod progress;
 pub mod protocol;
 pub mod provenance;

@@ -15,11 +15,19 @@ use crate::volume::{Mask, Volume};
 /// direction. Otherwise the mean of 4 x 4 x 4 nearest-neighbour samples spread evenly in the target
 /// voxel.
 pub fn mask_fraction(mask: &Mask, target: &Grid) -> Volume<f32> {
-    if mask.grid.is_empty() || target.is_empty() {
+    volume_mean(&mask.map(|&inside| f32::from(u8::from(inside))), target)
+}
+
+/// The mean of a volume over each target voxel, counting 0 outside the source.
+///
+/// Exact for piecewise constant voxels where the array axes of both grids are parallel; otherwise the
+/// mean of 4 x 4 x 4 samples, as for [`mask_fraction`].
+pub fn volume_mean(source: &Volume<f32>, target: &Grid) -> Volume<f32> {
+    if source.grid.is_empty() || target.is_empty() {
         return Volume::filled(target.clone(), 0.0);
     }
-    let (from, flip) = permutation_between(&mask.grid, target);
-    let turned = permuted(mask, from, flip);
+    let (from, flip) = permutation_between(&source.grid, target);
+    let turned = permuted(source, from, flip);
     let (matrix, offset) = index_map(&turned.grid, target);
     let parallel = (0..3).all(|row| {
         let drift: f64 = (0..3)
@@ -29,14 +37,10 @@ pub fn mask_fraction(mask: &Mask, target: &Grid) -> Volume<f32> {
         matrix[(row, row)] > 0.0 && drift < 1e-3
     });
     if !parallel {
-        return supersampled_fraction(mask, target);
+        return supersampled_mean(source, target);
     }
-    let mut data: Vec<f32> = turned
-        .data
-        .iter()
-        .map(|&v| f32::from(u8::from(v)))
-        .collect();
     let mut size = turned.grid.size;
+    let mut data = turned.data;
     // The axis that shrinks most goes first: least work for the others.
     let mut order = [0, 1, 2];
     order.sort_by(|&a, &b| matrix[(b, b)].total_cmp(&matrix[(a, a)]));
@@ -114,27 +118,25 @@ fn average_axis(data: &[f32], size: [usize; 3], axis: usize, overlaps: &[Overlap
 }
 
 /// [`mask_fraction`] for grids at an angle.
-fn supersampled_fraction(mask: &Mask, target: &Grid) -> Volume<f32> {
+fn supersampled_mean(source: &Volume<f32>, target: &Grid) -> Volume<f32> {
     const STEPS: usize = 4;
-    let (matrix, offset) = index_map(&mask.grid, target);
+    let (matrix, offset) = index_map(&source.grid, target);
     let shifts: Vec<Vector3<f64>> = (0..STEPS.pow(3))
         .map(|n| {
             let part = |m: usize| (m % STEPS) as f64 / STEPS as f64 + 0.5 / STEPS as f64 - 0.5;
             matrix * Vector3::new(part(n), part(n / STEPS), part(n / STEPS / STEPS))
         })
         .collect();
-    let size = mask.grid.size;
+    let size = source.grid.size;
     sample_index(target, 0.0, |voxel| {
         let centre = matrix * voxel + offset;
-        let inside = shifts
+        let sum: f64 = shifts
             .iter()
-            .filter(|&shift| {
-                let at = centre + shift;
-                (0..3).all(|axis| is_inside(at[axis], size[axis]))
-                    && mask.data[nearest_voxel(&mask.grid, at)]
-            })
-            .count();
-        inside as f32 / shifts.len() as f32
+            .map(|shift| centre + shift)
+            .filter(|at| (0..3).all(|axis| is_inside(at[axis], size[axis])))
+            .map(|at| f64::from(source.data[nearest_voxel(&source.grid, at)]))
+            .sum();
+        (sum / shifts.len() as f64) as f32
     })
 }
 

@@ -341,8 +341,10 @@ pub(crate) fn write_atomic(
     })
 }
 
-/// Compression level of everything written: the size of level 6 to a few percent, in half the time.
-const LEVEL: flate2::Compression = flate2::Compression::new(4);
+/// Compression level of everything written. Measured on a 200 MiB CT: level 1 takes 2.9 s, level 6
+/// 16.9 s, for the same size (149.1 and 149.3 MB; the noise does not compress). Label maps grow from
+/// 0.3 to 0.8 MB, in a tenth of the time.
+const LEVEL: flate2::Compression = flate2::Compression::new(1);
 
 /// Packs what `fill` writes as one gzip member without name or date.
 pub(crate) fn gzip(

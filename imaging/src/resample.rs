@@ -13,7 +13,7 @@ use nalgebra::{Matrix3, Vector3};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-pub use crate::fraction::mask_fraction;
+pub use crate::fraction::{mask_fraction, volume_mean};
 use crate::grid::Grid;
 pub use crate::spline::Spline;
 use crate::volume::{LabelMap, Mask, Volume};

@@ -172,6 +172,25 @@ mod tests {
     }
 
     #[test]
+    fn parts_reach_along_every_axis() {
+        // A three-legged star: three voxels along each axis from a corner, and one voxel off it.
+        let grid = Grid::axis_aligned([4, 5, 6], [1.0; 3]);
+        let mask = Mask::from_fn(grid, |v| {
+            let away = v.iter().filter(|&&x| x > 0).count();
+            v.iter().all(|&x| x < 3) && away <= 1 || v == [3, 4, 5]
+        });
+        let (kept, dropped) = keep_largest(&mask).unwrap();
+        assert_eq!(kept.count(), 7);
+        assert_eq!(
+            dropped,
+            Dropped {
+                parts: 1,
+                voxels: 1
+            }
+        );
+    }
+
+    #[test]
     fn voxels_that_share_only_an_edge_are_loose() {
         let grid = Grid::axis_aligned([2, 2, 1], [1.0; 3]);
         let mask = Volume {

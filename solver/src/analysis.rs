@@ -75,6 +75,7 @@ pub fn analyse(
         iterations: 0,
         linear_iterations: 0,
         linear_before: 0,
+        history: Vec::new(),
         cutbacks: 0,
     };
     let outcome = match model.material_model {
@@ -108,6 +109,8 @@ struct Run<'a, 'h> {
     linear_iterations: usize,
     /// `linear_iterations` when the last increment was accepted.
     linear_before: usize,
+    /// Relative residuals of the increment under way.
+    history: Vec<f64>,
     cutbacks: usize,
 }
 
@@ -408,7 +411,9 @@ impl Run<'_, '_> {
         let mut forcing = 1e-2;
         // Iterations for which the positive tangent is kept before the true one is tried again.
         let (mut keep, mut patience) = (0usize, 2usize);
+        self.history.clear();
         for iteration in 0..self.stepping.max_iterations {
+            self.history.push(relative);
             if relative <= self.stepping.tolerance && !at.failed {
                 self.accept(&u, &at, time, iteration, relative);
                 return Ok(Ok(iteration));
@@ -530,6 +535,7 @@ impl Run<'_, '_> {
             iterations,
             linear_iterations: self.linear_iterations - self.linear_before,
             residual,
+            residual_history: std::mem::take(&mut self.history),
             plastic_fraction: 1.0 - at.phases[0] as f64 / elements as f64,
             phases: at.phases,
         });

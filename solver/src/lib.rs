@@ -4,6 +4,7 @@
 //! engineering shear strains; this is said here and nowhere else.
 
 pub mod analysis;
+pub mod deck;
 pub mod element;
 pub mod error;
 pub mod linear;

@@ -36,6 +36,8 @@ pub struct Increment {
     pub linear_iterations: usize,
     /// Out-of-balance force over the reaction norm at convergence.
     pub residual: f64,
+    /// Out-of-balance force over the reaction norm before each iteration and at the end.
+    pub residual_history: Vec<f64>,
     /// Fraction of the elements with plastic strain (J2) or lowered modulus (secant) at any point.
     pub plastic_fraction: f64,
     /// Elements by the phase of their most advanced point: elastic, then one count per segment of the curve

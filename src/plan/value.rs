@@ -291,6 +291,18 @@ impl Level {
         &self.0
     }
 
+    /// The level that a VerSe label value names.
+    pub fn from_verse_label(label: u16) -> Option<Self> {
+        let (region, number) = match label {
+            1..=7 => ('C', label),
+            8..=19 => ('T', label - 7),
+            28 => ('T', 13),
+            20..=25 => ('L', label - 19),
+            _ => return None,
+        };
+        Some(Self(format!("{region}{number}")))
+    }
+
     /// The VerSe label value: 1 to 24 for C1 to L5, 25 for L6, 28 for T13 (Sekuboyina 2021).
     pub fn verse_label(&self) -> u16 {
         let number: u16 = self.0[1..].parse().unwrap_or(0);

@@ -47,8 +47,10 @@ fn differences(volume: &Volume<f32>, numbers: &[f64]) -> impl Iterator<Item = St
                     volume.grid.to_world(Vector3::zeros())[row]
                 };
             let expected = affine[4 * row + column];
-            if !((found - expected).abs() <= 2e-5) {
-                wrong.push(format!("affine[{row}][{column}] {found}, expected {expected}"));
+            if differ(found, expected, 2e-5) {
+                wrong.push(format!(
+                    "affine[{row}][{column}] {found}, expected {expected}"
+                ));
             }
         }
     }
@@ -67,9 +69,14 @@ fn differences(volume: &Volume<f32>, numbers: &[f64]) -> impl Iterator<Item = St
         .zip(&numbers[15..])
     {
         // Only the order of summation differs.
-        if !((sum - expected).abs() <= 1e-11 * magnitude.max(sums[1])) {
+        if differ(sum, *expected, 1e-11 * magnitude.max(sums[1])) {
             wrong.push(format!("{name} {sum}, expected {expected}"));
         }
     }
     wrong.into_iter()
+}
+
+fn differ(found: f64, expected: f64, tolerance: f64) -> bool {
+    let error = (found - expected).abs();
+    error.is_nan() || error > tolerance
 }

@@ -1,0 +1,90 @@
+//! What must not matter: the path through the code, the number of threads, the number of increments.
+
+use solver::{Control, Formulation, HardeningCurve, MaterialModel, Response, Stepping, analyse};
+
+use crate::body::{block, press, uniform};
+
+/// A notched, graded block that yields in part.
+fn notched(
+    formulation: Formulation,
+    law: MaterialModel,
+    increments: usize,
+    lattice: bool,
+    tolerance: f64,
+) -> Response {
+    let body = block([8, 4, 9], [1.5, 1.2, 1.4], |c| {
+        !(c[0] >= 5 && (3..6).contains(&c[2]))
+    });
+    let mut model = uniform(
+        body,
+        2000.0,
+        0.3,
+        Some(HardeningCurve::perfect(12.0).unwrap()),
+        formulation,
+        law,
+    );
+    for (element, modulus) in model.materials.youngs_modulus_mpa.iter_mut().enumerate() {
+        *modulus *= 1.0 + (element % 7) as f64;
+    }
+    if !lattice {
+        model.lattice = None;
+    }
+    let case = press(&model, -0.15, false);
+    let mut stepping = Stepping::equal(increments);
+    stepping.tolerance = tolerance;
+    analyse(&model, &case, &stepping, &mut |_| Control::Continue).unwrap()
+}
+
+fn last_force(response: &Response) -> f64 {
+    response.increments.last().unwrap().reactions_n[0][2]
+}
+
+#[test]
+fn the_lattice_path_equals_the_general_one() {
+    for formulation in [
+        Formulation::Full,
+        Formulation::BBar,
+        Formulation::Incompatible,
+    ] {
+        for law in [
+            MaterialModel::Linear,
+            MaterialModel::J2,
+            MaterialModel::Secant,
+        ] {
+            let (fast, general) = (
+                notched(formulation, law, 6, true, 1e-9),
+                notched(formulation, law, 6, false, 1e-9),
+            );
+            let (a, b) = (last_force(&fast), last_force(&general));
+            assert!(
+                (a - b).abs() < 1e-7 * b.abs(),
+                "{formulation:?} {law:?}: {a} {b}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| notched(Formulation::BBar, MaterialModel::J2, 5, true, 1e-6))
+    };
+    let one = run(1);
+    for threads in [2, 5] {
+        assert_eq!(one, run(threads), "{threads} threads");
+    }
+}
+
+#[test]
+fn halving_the_increments_changes_little() {
+    let (coarse, fine) = (
+        notched(Formulation::BBar, MaterialModel::J2, 8, true, 1e-6),
+        notched(Formulation::BBar, MaterialModel::J2, 16, true, 1e-6),
+    );
+    let (a, b) = (last_force(&coarse), last_force(&fine));
+    assert!((a - b).abs() < 0.01 * b.abs(), "{a} {b}");
+}

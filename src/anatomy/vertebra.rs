@@ -1,0 +1,410 @@
+//! Landmarks of a vertebra: its body, its two endplates, its height and tilt.
+//!
+//! Arrays run as RAS+ here (third axis cranial): the endplates are what one sees of the body from
+//! above and from below along that axis. Recipe: first and last body voxel of every column; inside
+//! 70 % of the body's width a plane by random sampling (inliers within 1.5 mm), refitted to its
+//! inliers by least squares. The body axis is the mean of the two normals, the height the distance of
+//! the planes along it through the body's centroid.
+
+use imaging::{Mask, Volume};
+use nalgebra::{Matrix3, SymmetricEigen, Vector3};
+
+use super::points::mean;
+use super::{Check, Refused};
+
+/// A plane fitted to one endplate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Endplate {
+    /// A point on the plane: mean of the inliers (LPS mm).
+    pub point_mm: Vector3<f64>,
+    /// Unit normal, pointing cranially (LPS).
+    pub normal: Vector3<f64>,
+    /// Area of the surface within 3 mm of the plane, as seen along the third array axis, mm².
+    pub area_mm2: f64,
+    /// Root mean square distance of the inliers from the plane, mm.
+    pub rms_mm: f64,
+}
+
+impl Endplate {
+    /// Distance of a point above the plane, mm.
+    pub fn above_mm(&self, p: Vector3<f64>) -> f64 {
+        (p - self.point_mm).dot(&self.normal)
+    }
+}
+
+/// What was found on a vertebra.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VertebraLandmarks {
+    /// Upper endplate.
+    pub cranial: Endplate,
+    /// Lower endplate.
+    pub caudal: Endplate,
+    /// Unit direction from caudal to cranial, mean of the two normals (LPS).
+    pub axis: Vector3<f64>,
+    /// Mean of the body's voxel centres (LPS mm).
+    pub body_centroid_mm: Vector3<f64>,
+    /// Height of the body along the axis, between the two planes at the body's centroid, mm.
+    pub height_mm: f64,
+    /// Angle between the body axis and the third array axis, degrees.
+    pub tilt_deg: f64,
+}
+
+/// Surface this close to an endplate's plane belongs to the endplate, mm.
+pub const ENDPLATE_DEPTH_MM: f64 = 3.0;
+/// Inliers of the random sampling, mm.
+const INLIER_MM: f64 = 1.5;
+/// Part of the body's width the plane is fitted in; the rim outside it is rounded.
+const INNER_WIDTH: f64 = 0.7;
+
+impl VertebraLandmarks {
+    /// Finds the endplates of a vertebral body. `body` is the body without the arch, in one piece, its
+    /// arrays running as RAS+; see [`split_body`] where body and arch share a label.
+    ///
+    /// # Errors
+    /// [`Refused`] when the mask is too small to have endplates.
+    pub fn find(body: &Mask) -> Result<(Self, Vec<Check>), Refused> {
+        let refused = |reason: &str| Refused(Check::refuse("vertebra_endplates", None, reason));
+        let [cranial, caudal] = visible_surfaces(body);
+        if cranial.len() < 50 {
+            return Err(refused(
+                "the vertebral body has too few voxels to have endplates",
+            ));
+        }
+        let up: Vector3<f64> = body.grid.direction.column(2).into();
+        let column_mm2 = body.grid.voxel_volume_mm3() / body.grid.spacing_mm[2];
+        let fit = |surface: &[Vector3<f64>]| endplate(surface, up, column_mm2);
+        let (Some(cranial), Some(caudal)) = (fit(&cranial), fit(&caudal)) else {
+            return Err(refused("no plane can be fitted to an endplate"));
+        };
+        let centroid = centroid(body);
+        let axis = (cranial.normal + caudal.normal).normalize();
+        let reach = |plane: &Endplate| {
+            (plane.point_mm - centroid).dot(&plane.normal) / axis.dot(&plane.normal)
+        };
+        let found = Self {
+            height_mm: reach(&cranial) - reach(&caudal),
+            tilt_deg: axis.dot(&up).clamp(-1.0, 1.0).acos().to_degrees(),
+            cranial,
+            caudal,
+            axis,
+            body_centroid_mm: centroid,
+        };
+        let checks = found.checks();
+        Ok((found, checks))
+    }
+
+    fn checks(&self) -> Vec<Check> {
+        let within = |name: &str, value: f64, low: f64, high: f64, reason: String| {
+            if (low..=high).contains(&value) {
+                Check::pass(name, value, reason)
+            } else {
+                Check::review(name, value, format!("{reason}; {low}-{high} expected"))
+            }
+        };
+        let between = self
+            .cranial
+            .normal
+            .dot(&self.caudal.normal)
+            .clamp(-1.0, 1.0);
+        let between = between.acos().to_degrees();
+        let mut checks: Vec<Check> = [("cranial", &self.cranial), ("caudal", &self.caudal)]
+            .into_iter()
+            .map(|(end, plate)| {
+                within(
+                    &format!("vertebra_{end}_endplate"),
+                    plate.area_mm2,
+                    500.0,
+                    2500.0,
+                    format!("{end} endplate of {:.0} mm²", plate.area_mm2),
+                )
+            })
+            .collect();
+        checks.push(within(
+            "vertebra_endplate_angle",
+            between,
+            0.0,
+            25.0,
+            format!("{between:.1} degrees between the endplates"),
+        ));
+        let height = self.height_mm;
+        let reason = format!("body height {height:.1} mm");
+        checks.push(if height > 0.0 {
+            within("vertebra_height", height, 12.0, 45.0, reason)
+        } else {
+            Check::refuse("vertebra_height", height, reason)
+        });
+        checks
+    }
+}
+
+/// Mean of the voxel centres of a mask (LPS mm).
+pub fn centroid(mask: &Mask) -> Vector3<f64> {
+    let mut sum = Vector3::zeros();
+    let mut count = 0usize;
+    for (index, _) in mask.data.iter().enumerate().filter(|(_, inside)| **inside) {
+        sum += Vector3::from(mask.grid.voxel(index).map(|v| v as f64));
+        count += 1;
+    }
+    mask.grid.to_world(sum / count.max(1) as f64)
+}
+
+/// Outer face centres of the last and the first voxel of every column along the third array axis:
+/// what one sees from cranial and from caudal (LPS mm).
+fn visible_surfaces(mask: &Mask) -> [Vec<Vector3<f64>>; 2] {
+    let grid = &mask.grid;
+    let mut surfaces = [Vec::new(), Vec::new()];
+    for j in 0..grid.size[1] {
+        for i in 0..grid.size[0] {
+            let inside = |k: &usize| mask.at(i, j, *k);
+            let at = |k: f64| grid.to_world(Vector3::new(i as f64, j as f64, k));
+            if let Some(last) = (0..grid.size[2]).rev().find(inside) {
+                surfaces[0].push(at(last as f64 + 0.5));
+            }
+            if let Some(first) = (0..grid.size[2]).find(inside) {
+                surfaces[1].push(at(first as f64 - 0.5));
+            }
+        }
+    }
+    surfaces
+}
+
+/// Fits one endplate to the surface seen along `up`.
+fn endplate(surface: &[Vector3<f64>], up: Vector3<f64>, column_mm2: f64) -> Option<Endplate> {
+    let centre = mean(surface);
+    // Two directions across the viewing direction, along the principal widths of the outline.
+    let mut spread = Matrix3::zeros();
+    for p in surface {
+        let across = (p - centre) - up * (p - centre).dot(&up);
+        spread += across * across.transpose();
+    }
+    let eigen = SymmetricEigen::new(spread / surface.len() as f64);
+    // The outline is taken for an ellipse: a uniform one has a variance of (half width)²/4.
+    let inner: Vec<Vector3<f64>> = surface
+        .iter()
+        .copied()
+        .filter(|p| {
+            let out: f64 = (0..3)
+                .filter(|&n| eigen.eigenvalues[n] > 1e-3)
+                .map(|n| {
+                    let along = (p - centre).dot(&eigen.eigenvectors.column(n));
+                    let along = if eigen.eigenvectors.column(n).dot(&up).abs() > 0.5 {
+                        0.0
+                    } else {
+                        along
+                    };
+                    along * along / (4.0 * eigen.eigenvalues[n])
+                })
+                .sum();
+            out <= INNER_WIDTH * INNER_WIDTH
+        })
+        .collect();
+    let (mut point, mut normal) = sampled_plane(&inner, up)?;
+    let mut rms_mm = 0.0;
+    for _ in 0..5 {
+        let inliers: Vec<Vector3<f64>> = inner
+            .iter()
+            .copied()
+            .filter(|p| (p - point).dot(&normal).abs() < INLIER_MM)
+            .collect();
+        (point, normal) = least_squares_plane(&inliers, up)?;
+        let squares: f64 = inliers
+            .iter()
+            .map(|p| (p - point).dot(&normal).powi(2))
+            .sum();
+        rms_mm = (squares / inliers.len() as f64).sqrt();
+    }
+    let near = surface
+        .iter()
+        .filter(|p| (*p - point).dot(&normal).abs() <= ENDPLATE_DEPTH_MM)
+        .count();
+    Some(Endplate {
+        point_mm: point,
+        normal,
+        area_mm2: near as f64 * column_mm2,
+        rms_mm,
+    })
+}
+
+/// Plane through three of the points with most other points within 1.5 mm; the triples come from a
+/// fixed sequence, so the same surface gives the same plane.
+fn sampled_plane(
+    points: &[Vector3<f64>],
+    up: Vector3<f64>,
+) -> Option<(Vector3<f64>, Vector3<f64>)> {
+    if points.len() < 10 {
+        return None;
+    }
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    let mut draw = || {
+        // Knuth's 64-bit linear congruential generator (MMIX).
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        points[((state >> 33) as usize) % points.len()]
+    };
+    let mut best = (0, None);
+    for _ in 0..300 {
+        let (a, b, c) = (draw(), draw(), draw());
+        let Some(normal) = (b - a).cross(&(c - a)).try_normalize(1.0) else {
+            continue;
+        };
+        // An endplate within 45 degrees of the viewing direction.
+        if normal.dot(&up).abs() < std::f64::consts::FRAC_1_SQRT_2 {
+            continue;
+        }
+        let inliers = points
+            .iter()
+            .filter(|p| (*p - a).dot(&normal).abs() < INLIER_MM)
+            .count();
+        if inliers > best.0 {
+            best = (inliers, Some((a, normal)));
+        }
+    }
+    best.1
+}
+
+/// Least-squares plane: point and unit normal along `up`.
+fn least_squares_plane(
+    points: &[Vector3<f64>],
+    up: Vector3<f64>,
+) -> Option<(Vector3<f64>, Vector3<f64>)> {
+    if points.len() < 3 {
+        return None;
+    }
+    let normal = super::points::principal_axes(points)[2];
+    let sign = if normal.dot(&up) < 0.0 { -1.0 } else { 1.0 };
+    Some((mean(points), normal * sign))
+}
+
+/// The body of a vertebra whose body and arch share a label: everything in front of the spinal canal,
+/// which is the hole that the arch closes in slices across the third array axis. Arrays run as RAS+
+/// (second axis anterior).
+///
+/// The check `vertebra_body` is `review` when no canal is found; the mask then comes back whole.
+///
+/// # Errors
+/// [`imaging::Error`] when the holes cannot be filled.
+pub fn split_body(whole: &Mask) -> imaging::Result<(Mask, Check)> {
+    let filled = imaging::components::fill_holes_in_slices(whole, 2)?;
+    let grid = &whole.grid;
+    let hole_mm2 = grid.spacing_mm[0] * grid.spacing_mm[1];
+    let mut walls = Vec::new();
+    for k in 0..grid.size[2] {
+        let mut canal = 0usize;
+        let mut front = 0usize;
+        for j in 0..grid.size[1] {
+            for i in 0..grid.size[0] {
+                if filled.at(i, j, k) && !whole.at(i, j, k) {
+                    canal += 1;
+                    front = front.max(j);
+                }
+            }
+        }
+        // A spinal canal covers 150-500 mm² of a slice; foramina and gaps in the mask far less.
+        if canal as f64 * hole_mm2 > 100.0 {
+            walls.push(front as f64);
+        }
+    }
+    if walls.is_empty() {
+        let check = Check::review(
+            "vertebra_body",
+            None,
+            "no spinal canal found in the mask: the whole mask is taken for the body, and a process may be taken for an endplate; give body and processes two labels",
+        );
+        return Ok((whole.clone(), check));
+    }
+    let wall = super::points::median(walls);
+    let body = Volume {
+        grid: grid.clone(),
+        data: (0..grid.len())
+            .map(|index| whole.data[index] && grid.voxel(index)[1] as f64 > wall)
+            .collect(),
+    };
+    let check = Check::pass(
+        "vertebra_body",
+        body.count() as f64,
+        "body = the part in front of the spinal canal",
+    );
+    Ok((body, check))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::anatomy::Status;
+    use imaging::Grid;
+
+    /// An elliptic body 44 x 32 mm with endplates tilted by `tilt` degrees about x, the upper one by
+    /// `wedge` degrees more, `height` apart at the centre; RAS+ arrays.
+    fn body(height: f64, tilt: f64, wedge: f64, spacing: [f64; 3]) -> Mask {
+        let size = std::array::from_fn(|a| (70.0 / spacing[a]) as usize);
+        let mut grid = Grid::axis_aligned(size, spacing);
+        grid.direction = Matrix3::from_diagonal(&Vector3::new(-1.0, -1.0, 1.0));
+        grid.origin_mm = Vector3::new(135.0, 35.0, -35.0);
+        let at = grid.clone();
+        Volume::from_fn(grid, |v| {
+            let p =
+                at.to_world(Vector3::from_fn(|a, _| v[a] as f64)) - Vector3::new(100.0, 0.0, 0.0);
+            let slope = |degrees: f64| degrees.to_radians().tan() * p.y;
+            (p.x / 22.0).powi(2) + (p.y / 16.0).powi(2) <= 1.0
+                && p.z <= height / 2.0 + slope(tilt + wedge)
+                && p.z >= -height / 2.0 + slope(tilt)
+        })
+    }
+
+    #[test]
+    fn endplates_of_a_tilted_wedge() {
+        for (tilt, wedge, spacing) in [
+            (0.0, 0.0, [1.0; 3]),
+            (12.0, 6.0, [0.8, 0.8, 1.0]),
+            (-10.0, -8.0, [1.0, 1.0, 2.0]),
+        ] {
+            let (found, checks) =
+                VertebraLandmarks::find(&body(27.0, tilt, wedge, spacing)).unwrap();
+            // A plane z = y tan(a) has the normal (0, -sin a, cos a).
+            let lean = |n: Vector3<f64>| (-n.y).atan2(n.z).to_degrees();
+            assert!((lean(found.caudal.normal) - tilt).abs() < 0.8, "{found:?}");
+            assert!((lean(found.cranial.normal) - tilt - wedge).abs() < 0.8);
+            assert!((lean(found.axis) - tilt - wedge / 2.0).abs() < 0.8);
+            // Along an axis leaning by t the planes are 27 cos(t) ... apart, both passing the centre line.
+            let axis = (tilt + wedge / 2.0).to_radians();
+            let reach = |plane: f64| 13.5 * plane.cos() / (plane - axis).cos();
+            let height = reach(tilt.to_radians()) + reach((tilt + wedge).to_radians());
+            assert!(
+                (found.height_mm - height).abs() < 0.6,
+                "{} {height}",
+                found.height_mm
+            );
+            assert!(
+                checks.iter().all(|c| c.status == Status::Pass),
+                "{checks:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_body_lies_in_front_of_the_canal() {
+        let solid = body(27.0, 0.0, 0.0, [1.0; 3]);
+        // An arch behind: a ring with an 18 mm canal around y = +24 (LPS, back).
+        let whole = Volume::from_fn(solid.grid.clone(), |v| {
+            let p = solid.grid.to_world(Vector3::from_fn(|a, _| v[a] as f64));
+            let r = ((p.x - 100.0).powi(2) + (p.y - 24.0).powi(2)).sqrt();
+            solid.at(v[0], v[1], v[2]) || (p.z.abs() < 8.0 && (9.0..14.0).contains(&r))
+        });
+        let (cut, check) = split_body(&whole).unwrap();
+        assert_eq!(check.status, Status::Pass);
+        // The canal starts at y = 15 behind; the body ends at 16.
+        let behind = |index: usize| {
+            whole
+                .grid
+                .to_world(Vector3::from(whole.grid.voxel(index).map(|v| v as f64)))
+                .y
+        };
+        let back = (0..cut.data.len())
+            .filter(|&n| cut.data[n])
+            .map(behind)
+            .fold(f64::MIN, f64::max);
+        assert!((14.0..=16.0).contains(&back), "{back}");
+        assert_eq!(split_body(&solid).unwrap().1.status, Status::Review);
+    }
+}

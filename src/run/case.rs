@@ -1,0 +1,378 @@
+//! One bone of one scan, read, calibrated and looked at.
+
+use anyhow::Context as _;
+use calibration::{Calibration, DensityKind, DensityMap};
+use imaging::morphology::{StructuringElement, morph_mm, morph_voxels};
+use imaging::orientation::{AxisDirection, reorient, to_ras_axes};
+use imaging::{Grid, LabelMap, Mask, Volume};
+
+use super::{RunRequest, options};
+use crate::anatomy::vertebra::split_body;
+use crate::anatomy::{self, FemurLandmarks, Refused, VertebraLandmarks, pieces::single_bone};
+use crate::bone_model::{BoneModel, compression, fall, stance};
+use crate::exit::{EndWith as _, Failure, Kind};
+use crate::output_dir::OutputDir;
+use crate::plan::{Basis, Bone, Level, LevelChoice, LoadKind, MorphUnit, Orientation, Plan, Side};
+use crate::pose::Posed;
+use crate::progress::Progress;
+use crate::report::result_json::{Check, CheckStatus};
+
+/// Label values of the built-in networks that say the side of a femur.
+const LEFT_FEMUR: u16 = 1;
+const RIGHT_FEMUR: u16 = 2;
+
+/// One bone, with what was found on it. Volumes run along RAS+ array axes.
+pub struct Case {
+    /// Calibrated density of the scan, mg/cm³.
+    pub density: DensityMap,
+    /// The calibration.
+    pub calibration: Calibration,
+    /// The labels that belong to the model (bone, discs), after morphing.
+    labels: LabelMap,
+    /// Side of a femur.
+    pub side: Option<Side>,
+    /// Level of a vertebra.
+    pub level: Option<Level>,
+    femur: Option<FemurLandmarks>,
+    vertebra: Option<VertebraLandmarks>,
+    /// The quality gates so far.
+    pub checks: Vec<Check>,
+    /// The scan's own grid: images are written on it.
+    scan_grid: Grid,
+}
+
+impl Case {
+    /// Reads and calibrates the scan, takes the bone out of the mask and finds its landmarks.
+    pub fn open(request: &RunRequest, progress: &mut Progress) -> anyhow::Result<Self> {
+        let subject = &request.plan.subject;
+        progress.stage("read");
+        let ct = imaging::read_volume(&request.ct)
+            .context("the scan")
+            .kind(Kind::Input)?;
+        let labels = imaging::read_labels(&request.mask)
+            .context("the mask")
+            .kind(Kind::Input)?;
+        ct.grid
+            .check_same(&labels.grid)
+            .with_context(|| {
+                format!(
+                    "the mask {} is not on the scan's grid",
+                    request.mask.display()
+                )
+            })
+            .kind(Kind::Input)?;
+        if !ct.grid.is_orthogonal() {
+            return Err(Failure::input(format!(
+                "{}: the array axes are not at right angles ({})",
+                request.ct.display(),
+                ct.grid
+            ))
+            .with_help("resample the scan and the mask to an orthogonal grid")
+            .into());
+        }
+        progress.stage("calibrate");
+        let calibration = crate::calibrate::for_subject(subject, &ct)?;
+        let density = calibration
+            .apply(&ct)
+            .with_context(|| format!("the scan {}", request.ct.display()))
+            .kind(Kind::Input)?;
+        let scan_grid = ct.grid.clone();
+        drop(ct);
+        let density = density.map(|volume| to_ras_axes(&volume));
+        let labels = to_ras_axes(&labels);
+        let mut case = Self {
+            density,
+            checks: calibration.checks.clone(),
+            calibration,
+            labels,
+            side: subject.side,
+            level: None,
+            femur: None,
+            vertebra: None,
+            scan_grid,
+        };
+        progress.stage("landmarks");
+        match subject.bone {
+            Bone::Femur => case.open_femur(&request.plan)?,
+            Bone::Vertebra => case.open_vertebra(&request.plan)?,
+        }
+        Ok(case)
+    }
+
+    fn open_femur(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        let subject = &plan.subject;
+        let mask = select(&self.labels, &subject.label)?;
+        let (mask, check) = single_bone(&mask);
+        self.add(check);
+        let mask = morphed(&mask, plan)?;
+        let other = self.other_femur(&subject.label);
+        match FemurLandmarks::find(&mask) {
+            Ok((mut landmarks, checks)) => {
+                checks.into_iter().for_each(|check| self.add(check));
+                if let Some(other) = other {
+                    landmarks
+                        .side
+                        .read_pair(anatomy::vertebra::centroid(&mask), other);
+                }
+                let given = subject.side.map(options::anatomy_side);
+                let (side, check) = landmarks.side.settle(given);
+                self.add(check);
+                self.side = side.map(options::plan_side);
+                self.femur = Some(landmarks);
+            }
+            Err(Refused(check)) => self.add(check),
+        }
+        self.labels = mask.map(|&inside| u16::from(inside));
+        Ok(())
+    }
+
+    /// Centroid of the other femur, where the label map holds both under the built-in values.
+    fn other_femur(&self, labels: &[u16]) -> Option<nalgebra::Vector3<f64>> {
+        let other = match labels {
+            [LEFT_FEMUR] => RIGHT_FEMUR,
+            [RIGHT_FEMUR] => LEFT_FEMUR,
+            _ => return None,
+        };
+        let mask = self.labels.select(&[other]);
+        (mask.count() > 0).then(|| anatomy::vertebra::centroid(&mask))
+    }
+
+    fn open_vertebra(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        let subject = &plan.subject;
+        let caps = &plan.settings.load.cap_labels;
+        let whole = select(&self.labels, &subject.label)?;
+        for &cap in caps {
+            select(&self.labels, &[cap])?;
+        }
+        self.level = level(plan)?;
+        if subject.morph != 0.0 {
+            self.morph_labels(&whole, plan)?;
+        }
+        if caps.is_empty() {
+            let (single, check) = single_bone(&select(&self.labels, &subject.label)?);
+            self.add(check);
+            let body = match subject.label[..] {
+                [_] => {
+                    let (body, check) = split_body(&single)?;
+                    self.add(check);
+                    body
+                }
+                _ => select(&self.labels, &subject.label[..1])?,
+            };
+            match VertebraLandmarks::find(&body) {
+                Ok((landmarks, checks)) => {
+                    checks.into_iter().for_each(|check| self.add(check));
+                    self.vertebra = Some(landmarks);
+                }
+                Err(Refused(check)) => self.add(check),
+            }
+        }
+        for label in &mut self.labels.data {
+            if !subject.label.contains(label) && !caps.contains(label) {
+                *label = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// Erodes or dilates all labels of the bone as one; a voxel that is gained takes the first label.
+    fn morph_labels(&mut self, whole: &Mask, plan: &Plan) -> anyhow::Result<()> {
+        let subject = &plan.subject;
+        let target = morphed(whole, plan)?;
+        let first = subject.label[0];
+        for (label, (&before, &after)) in self
+            .labels
+            .data
+            .iter_mut()
+            .zip(whole.data.iter().zip(&target.data))
+        {
+            match (before, after) {
+                (true, false) => *label = 0,
+                (false, true) => *label = first,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, check: anatomy::Check) {
+        self.checks.push(options::check(check));
+    }
+
+    /// Ends the run when a gate refuses that the user did not accept by name.
+    pub fn pass_gates(&self, plan: &Plan) -> anyhow::Result<()> {
+        let accepted = &plan.subject.accept;
+        let refusing: Vec<&Check> = self
+            .checks
+            .iter()
+            .filter(|check| check.status == CheckStatus::Refuse && !accepted.contains(&check.name))
+            .collect();
+        let Some(first) = refusing.first() else {
+            return Ok(());
+        };
+        let text: Vec<String> = refusing
+            .iter()
+            .map(|check| format!("{}: {}", check.name, check.reason))
+            .collect();
+        Err(Failure::gate(text.join("; "))
+            .with_help(format!(
+                "mend the input, or go on at your own risk with --accept {}",
+                first.name
+            ))
+            .into())
+    }
+
+    /// Builds the model of the load case.
+    pub fn model(&mut self, plan: &Plan, progress: &mut Progress) -> anyhow::Result<BoneModel> {
+        progress.stage("mesh");
+        let input = Posed::new(self.density.mg_cm3.clone(), self.labels.clone())?;
+        let load = &plan.settings.load;
+        let femur = || {
+            self.femur
+                .as_ref()
+                .ok_or_else(|| Failure::gate("the femur's landmarks were not found"))
+        };
+        let model = match load.case {
+            LoadKind::Stance => stance::build(&input, femur()?, &options::stance(plan)),
+            LoadKind::SidewaysFall => {
+                let landmarks = match load.orientation {
+                    Orientation::Anatomical => Some(femur()?),
+                    _ => self.femur.as_ref(),
+                };
+                let side = self.side.map(options::anatomy_side);
+                fall::build(&input, landmarks, side, &options::fall(plan)?)
+            }
+            LoadKind::EndplateCompression | LoadKind::PlatenCompression => {
+                // The labels of the built-in networks name left femora and vertebrae alike: here the
+                // first given is the body.
+                compression::build(
+                    &input,
+                    &plan.subject.label,
+                    self.vertebra.as_ref(),
+                    &options::compression(plan)?,
+                )
+            }
+        }
+        .context("the model cannot be built")
+        .kind(Kind::Input)?;
+        self.checks
+            .extend(model.checks.iter().cloned().map(options::check));
+        if model.dropped_voxels > 0 {
+            self.checks.push(options::check(anatomy::Check::review(
+                "dropped_voxels",
+                model.dropped_voxels as f64,
+                format!(
+                    "{} voxels that hang on nothing loaded or held are left out",
+                    model.dropped_voxels
+                ),
+            )));
+        }
+        Ok(model)
+    }
+
+    /// What the calibrated density is equivalent to.
+    pub fn basis(&self) -> Basis {
+        match self.density.kind {
+            DensityKind::Ha => Basis::Ha,
+            DensityKind::Ash => Basis::Ash,
+            _ => Basis::K2hpo4,
+        }
+    }
+
+    /// Writes mask and density on the scan's own grid.
+    pub fn write_images(&self, out: &OutputDir) -> anyhow::Result<()> {
+        let back = scan_axes(&self.scan_grid);
+        let mask: Volume<u16> = reorient(&self.labels, back)?;
+        imaging::write_volume(&out.join("mask.nii.gz"), &mask)?;
+        let density = reorient(&self.density.mg_cm3, back)?;
+        imaging::write_volume(&out.join("density.nii.gz"), &density)?;
+        Ok(())
+    }
+}
+
+/// The world directions the array axes of a grid run closest to.
+fn scan_axes(grid: &Grid) -> [AxisDirection; 3] {
+    grid.closest_axes()
+        .map(|(axis, forward)| match (axis, forward) {
+            (0, true) => AxisDirection::Left,
+            (0, false) => AxisDirection::Right,
+            (1, true) => AxisDirection::Posterior,
+            (1, false) => AxisDirection::Anterior,
+            (_, true) => AxisDirection::Superior,
+            (_, false) => AxisDirection::Inferior,
+        })
+}
+
+/// The voxels of some labels.
+fn select(map: &LabelMap, labels: &[u16]) -> anyhow::Result<Mask> {
+    let present = map.labels();
+    let list = |values: &[u16]| {
+        values
+            .iter()
+            .map(u16::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    if present.is_empty() {
+        return Err(
+            Failure::input("the mask is empty: no voxel carries a label")
+                .with_help("check the segmentation")
+                .into(),
+        );
+    }
+    for label in labels {
+        if !present.contains(label) {
+            return Err(Failure::input(format!(
+                "no voxel carries label {label}; the label map holds {}",
+                list(&present)
+            ))
+            .with_help("choose with --label")
+            .into());
+        }
+    }
+    Ok(map.select(labels))
+}
+
+/// The mask eroded or dilated as the plan says.
+fn morphed(mask: &Mask, plan: &Plan) -> anyhow::Result<Mask> {
+    let subject = &plan.subject;
+    if subject.morph == 0.0 {
+        return Ok(mask.clone());
+    }
+    let changed = match subject.morph_unit {
+        MorphUnit::Voxel => {
+            if subject.morph.fract() != 0.0 {
+                return Err(Failure::usage(format!(
+                    "--morph {} voxels: voxels are whole",
+                    subject.morph
+                ))
+                .with_help("give whole voxels, or --morph-unit mm")
+                .into());
+            }
+            morph_voxels(mask, subject.morph as i32, StructuringElement::Faces)
+        }
+        MorphUnit::Millimetre => morph_mm(mask, subject.morph)?,
+    };
+    if changed.count() == 0 {
+        return Err(Failure::input(format!(
+            "nothing is left of the mask after --morph {} {}",
+            subject.morph, subject.morph_unit
+        ))
+        .into());
+    }
+    Ok(changed)
+}
+
+/// The level that was given, or that a single label of the VerSe numbering names.
+fn level(plan: &Plan) -> anyhow::Result<Option<Level>> {
+    match &plan.subject.level {
+        Some(LevelChoice::One(level)) => Ok(Some(level.clone())),
+        Some(LevelChoice::All) => Err(Failure::usage("--level all is not available yet")
+            .with_help("run each vertebra with its own --label")
+            .into()),
+        None => Ok(match plan.subject.label[..] {
+            [label] => Level::from_verse_label(label),
+            _ => None,
+        }),
+    }
+}

@@ -1,0 +1,286 @@
+//! From a scan to a failure load: the only place in which all stages meet.
+//!
+//! [`run`] takes a [`RunRequest`] in which nothing is left open, and fills an output directory:
+//! read, calibrate, find the bone, build the model, give it materials, load it, read the failure load.
+
+mod case;
+mod demo;
+mod fields;
+mod materials;
+mod options;
+mod outcome;
+mod solve;
+mod synthesise;
+mod verify;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use solver::{Control, Stepping};
+
+pub use demo::{DemoRequest, demo};
+pub use materials::{Assigned, assign};
+pub use outcome::failure_load;
+pub use solve::{DeckFormulation, SolveFinished, SolveRequest, solve};
+pub use synthesise::{SynthFormat, SynthKind, SynthRequest, synth};
+pub use verify::{VerificationRow, verify};
+
+use crate::exit::{EndWith as _, Failure, Kind};
+use crate::output_dir::{Existing, OutputDir};
+use crate::plan::{Criterion, MeshKind, Plan};
+use crate::progress::Progress;
+use crate::provenance::{Provenance, peak_memory_mib};
+use crate::report::result_json::{Check, DensityStatistics};
+use crate::report::{MeshStatistics, RunResult};
+use crate::risk::Risk;
+use case::Case;
+use fields::FieldWriter;
+
+/// One case to be computed.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    /// The CT scan.
+    pub ct: PathBuf,
+    /// The bone's mask or label map.
+    pub mask: PathBuf,
+    /// The plan file the settings come from, if they do; recorded in the provenance.
+    pub plan_file: Option<PathBuf>,
+    /// The user's protocol file, if there is one; recorded in the provenance.
+    pub protocol_file: Option<PathBuf>,
+    /// Every setting.
+    pub plan: Plan,
+    /// Where the results go.
+    pub out: PathBuf,
+    /// What to do with an existing result.
+    pub existing: Existing,
+    /// Where to compute.
+    pub device: String,
+}
+
+/// What a request left behind.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// One result per bone.
+    pub results: Vec<RunResult>,
+    /// The output directory.
+    pub place: PathBuf,
+}
+
+/// Goes as far as the quality gates and returns them all; solves nothing.
+///
+/// # Errors
+/// A [`Failure`]: usage, or an input that is refused. A gate that refuses is no error here.
+pub fn check(request: &RunRequest, progress: &mut Progress) -> anyhow::Result<Vec<Check>> {
+    let case = Case::open(request, progress)?;
+    Ok(case.checks)
+}
+
+/// Computes one case.
+///
+/// # Errors
+/// A [`Failure`] of kind usage, input or gate. That no failure load was found is not an error: see
+/// [`RunResult::outcome`].
+pub fn run(request: &RunRequest, progress: &mut Progress) -> anyhow::Result<Finished> {
+    let out = OutputDir::begin(&request.out, request.existing)?;
+    let result = run_into(request, &out, "run", progress)?;
+    let place = out.finish()?;
+    Ok(Finished {
+        results: vec![result],
+        place,
+    })
+}
+
+/// Meshes one case as [`run`] would.
+///
+/// # Errors
+/// As [`run`].
+pub fn mesh(
+    request: &RunRequest,
+    progress: &mut Progress,
+) -> anyhow::Result<(MeshStatistics, PathBuf)> {
+    let out = OutputDir::begin(&request.out, request.existing)?;
+    let mut case = Case::open(request, progress)?;
+    case.pass_gates(&request.plan)?;
+    let model = case.model(&request.plan, progress)?;
+    progress.stage("write");
+    fields::write_mesh(&out.join("mesh.vtu"), &model)?;
+    case.write_images(&out)?;
+    std::fs::write(out.join("plan.toml"), request.plan.to_toml()).context("plan.toml")?;
+    let provenance = provenance(request, "mesh")?;
+    std::fs::write(
+        out.join(crate::output_dir::PROVENANCE_FILE),
+        provenance.to_json()?,
+    )
+    .context("provenance.json")?;
+    progress.finish();
+    Ok((statistics(&model), out.finish()?))
+}
+
+/// Computes one case into a directory that is being filled.
+pub(crate) fn run_into(
+    request: &RunRequest,
+    out: &OutputDir,
+    command: &str,
+    progress: &mut Progress,
+) -> anyhow::Result<RunResult> {
+    let plan = &request.plan;
+    if plan.settings.mesh.kind == MeshKind::Tet10 {
+        return Err(Failure::usage("tetrahedral meshes are not available yet")
+            .with_help("choose voxels with --set mesh.kind=hex")
+            .into());
+    }
+    let mut case = Case::open(request, progress)?;
+    case.pass_gates(plan)?;
+    let mut model = case.model(plan, progress)?;
+    case.pass_gates(plan)?;
+    progress.stage("materials");
+    let assigned = materials::assign(&mut model, case.density.kind, plan)?;
+    case.checks.extend(assigned.checks.iter().cloned());
+    progress.stage("solve");
+    let stepping = stepping(plan, &model);
+    progress.increments(stepping.factors.len());
+    let mut writer = FieldWriter::new(&model, &assigned, out.path(), stepping.factors.len());
+    let direction = model.direction;
+    let full_mm = model.displacement_mm;
+    let body = assigned.body(&model, plan);
+    let load = model.load_case();
+    let wants_pistoia = plan.settings.failure.criterion == Criterion::Pistoia;
+    let mut pistoia_load_n = None;
+    let mut written = Ok(());
+    let response = solver::analyse(&body, &load, &stepping, &mut |snapshot| {
+        let increment = snapshot.increment;
+        let force_n = outcome::force_along(increment, direction);
+        progress.increment(
+            increment.number,
+            increment.factor * full_mm,
+            force_n,
+            increment.iterations,
+        );
+        if wants_pistoia {
+            pistoia_load_n = outcome::pistoia_load_n(snapshot, &model, &assigned, plan, force_n);
+        }
+        written = writer.see(snapshot, increment.factor * full_mm, force_n);
+        if written.is_ok() {
+            Control::Continue
+        } else {
+            Control::Stop
+        }
+    })
+    .context("the finite-element analysis")
+    .kind(Kind::Input)?;
+    written?;
+    progress.stage("write");
+    writer.finish()?;
+    case.write_images(out)?;
+    let curve = outcome::curve(&response, direction, full_mm);
+    let found = failure_load(&response, &curve, &model, plan);
+    let statistics = statistics(&model);
+    let density = density_statistics(&model, &case, &assigned);
+    let result = RunResult {
+        bone: plan.subject.bone,
+        side: case.side,
+        level: case.level.clone(),
+        failure_load_n: found.load_n,
+        failure_displacement_mm: found.displacement_mm,
+        criterion: found.criterion,
+        outcome: found.outcome,
+        stiffness_n_per_mm: crate::report::curve::initial_stiffness_n_per_mm(&curve),
+        force_at_target_n: crate::report::curve::force_at_n(&curve, full_mm),
+        linear_strength_n: found.linear_strength_n,
+        pistoia_load_n,
+        bone_height_mm: model.bone_height_mm,
+        force_balance: outcome::worst_balance(&response),
+        mesh: statistics,
+        density,
+        calibration: case.calibration.clone(),
+        checks: std::mem::take(&mut case.checks),
+        risk: Risk::of(found.load_n, plan),
+        newton_iterations: response.iterations,
+        linear_iterations: response.linear_iterations,
+        timings_s: progress.finish(),
+        peak_memory_mib: peak_memory_mib(),
+    };
+    let provenance = provenance(request, command)?;
+    crate::report::write_run(out, &result, &curve, plan, &provenance)?;
+    Ok(result)
+}
+
+fn provenance(request: &RunRequest, command: &str) -> anyhow::Result<Provenance> {
+    let mut provenance = Provenance::of_this_process(command, &request.device);
+    let mut add = |role: &str, path: &Path| provenance.add_input(role, path);
+    add("ct", &request.ct)?;
+    add("mask", &request.mask)?;
+    if let Some(path) = &request.plan_file {
+        add("plan", path)?;
+    }
+    if let Some(path) = &request.protocol_file {
+        add("protocol", path)?;
+    }
+    let subject = &request.plan.subject;
+    if let Some(rods) = &subject.rods {
+        add("rods", rods.path())?;
+    }
+    if let Some(path) = &subject.phantom_ct {
+        add("phantom_ct", Path::new(path))?;
+    }
+    if let Some(crate::plan::CalibrationSpec::File(path)) = &subject.calibration {
+        add("calibration", path)?;
+    }
+    Ok(provenance)
+}
+
+/// Increments of a plan: equal ones to the displacement, and on while no peak is confirmed.
+fn stepping(plan: &Plan, model: &crate::bone_model::BoneModel) -> Stepping {
+    let (load, failure, settings) = (
+        &plan.settings.load,
+        &plan.settings.failure,
+        &plan.settings.solver,
+    );
+    let count = load.increments.max(1);
+    let peak = failure.criterion == Criterion::MaximumForce;
+    let reach = if peak { load.extension } else { 1.0 };
+    let total = (count as f64 * reach).round() as usize;
+    Stepping {
+        factors: (1..=total).map(|n| n as f64 / count as f64).collect(),
+        smallest_fraction: settings.smallest_fraction,
+        tolerance: settings.tolerance,
+        linear_tolerance: settings.linear_tolerance,
+        max_iterations: settings.max_iterations,
+        watch: Some((0, model.direction)),
+        stop_below: peak.then_some(failure.drop_fraction),
+        peak_increments: failure.drop_increments,
+    }
+}
+
+fn statistics(model: &crate::bone_model::BoneModel) -> MeshStatistics {
+    let lattice = &model.mesh.lattice;
+    MeshStatistics {
+        kind: MeshKind::Hex,
+        elements: model.mesh.mesh.elements.len(),
+        nodes: model.mesh.mesh.nodes_mm.len(),
+        mean_volume_mm3: lattice.spacing_mm.iter().product(),
+        // Every element is a box.
+        min_quality: Some(1.0),
+    }
+}
+
+fn density_statistics(
+    model: &crate::bone_model::BoneModel,
+    case: &Case,
+    assigned: &Assigned,
+) -> DensityStatistics {
+    let bone = || {
+        let values = model.density_mg_cm3.iter().zip(&model.kinds);
+        values
+            .filter(|(_, kind)| **kind != crate::bone_model::ElementKind::Cap)
+            .map(|(value, _)| *value)
+    };
+    let count = bone().count().max(1) as f64;
+    DensityStatistics {
+        basis: case.basis(),
+        mean_mg_cm3: bone().sum::<f64>() / count,
+        min_mg_cm3: bone().fold(f64::INFINITY, f64::min),
+        max_mg_cm3: bone().fold(f64::NEG_INFINITY, f64::max),
+        clamped_elements: assigned.clamped_elements,
+    }
+}
