@@ -118,7 +118,7 @@ impl Progress {
         }
     }
 
-    /// Says that increment `number` has converged. `fraction` of the planned path is done.
+    /// Says that increment `number` has converged, and where the curve stands.
     pub fn increment(
         &mut self,
         number: usize,

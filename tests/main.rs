@@ -1,1 +1,3 @@
-//! x
+//! Tests of the program as a whole, in one binary.
+
+mod cli;

@@ -25,7 +25,7 @@ pub struct CaseArgs {
     #[arg(long, value_name = "LEVEL")]
     pub level: Option<LevelChoice>,
     /// Mask or label map on the scan's grid
-    #[arg(long, value_name = "MASK", requires = "label")]
+    #[arg(long, value_name = "MASK")]
     pub mask: Option<PathBuf>,
     /// Label values of the bone, joined into one; for a vertebra the first is the body
     #[arg(
@@ -115,12 +115,17 @@ impl CaseArgs {
     /// The mask, which stands in for a segmentation until there is one.
     ///
     /// # Errors
-    /// A [`Failure`] of kind usage without `--mask`.
-    pub fn mask(&self) -> anyhow::Result<PathBuf> {
-        self.mask.clone().ok_or_else(|| {
+    /// A [`Failure`] of kind usage without `--mask`, or without a label in `plan`.
+    pub fn mask(&self, plan: &Plan) -> anyhow::Result<PathBuf> {
+        let mask = self.mask.clone().ok_or_else(|| {
             Failure::usage("segmentation is not available yet")
                 .with_help("give the bone with --mask MASK --label K")
-                .into()
-        })
+        })?;
+        if plan.subject.label.is_empty() {
+            return Err(Failure::usage("--mask is given without --label")
+                .with_help("name the values of the bone in the mask with --label K[,K…]")
+                .into());
+        }
+        Ok(mask)
     }
 }

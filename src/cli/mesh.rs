@@ -28,7 +28,7 @@ impl MeshArgs {
         plan.check_available()?;
         Ok(RunRequest {
             ct: self.case.ct.clone(),
-            mask: self.case.mask()?,
+            mask: self.case.mask(&plan)?,
             plan_file: self.case.plan.clone(),
             protocol_file: None,
             plan,

@@ -63,7 +63,7 @@ impl RunArgs {
         plan.check_available()?;
         Ok(RunRequest {
             ct: self.case.ct.clone(),
-            mask: self.case.mask()?,
+            mask: self.case.mask(&plan)?,
             plan_file: self.case.plan.clone(),
             protocol_file: self
                 .case

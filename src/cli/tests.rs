@@ -1,1 +1,450 @@
-//! to come
+//! Tests of the command line without running anything.
+
+use clap::{CommandFactory as _, Parser as _};
+
+use super::*;
+use crate::exit::Ending;
+use crate::output_dir::Existing;
+use crate::plan::{Bone, CalibrationSpec, Level, LevelChoice, MorphUnit, Side};
+use crate::run::{DeckFormulation, RunRequest, SynthFormat};
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace())
+}
+
+fn run_request(options: &str) -> anyhow::Result<RunRequest> {
+    let cli =
+        parse(&format!("osteoload run {options}")).map_err(|e| Failure::usage(e.to_string()))?;
+    match &cli.command {
+        Command::Run(args) => args.request(&cli.globals),
+        other => panic!("{other:?}"),
+    }
+}
+
+const FEMUR: &str =
+    "--ct ct.nii.gz --bone femur --mask m.nii.gz --label 1 --calibration density --out o";
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_subcommand_has_help_with_units_and_defaults() {
+    let mut command = Cli::command();
+    command.build();
+    for sub in command
+        .get_subcommands_mut()
+        .filter(|s| s.get_name() != "help")
+    {
+        assert!(sub.get_about().is_some(), "{}", sub.get_name());
+        for argument in sub.get_arguments().filter(|a| a.get_id() != "help") {
+            assert!(
+                argument.get_help().is_some(),
+                "{} {}",
+                sub.get_name(),
+                argument.get_id()
+            );
+        }
+    }
+    let help = parse("osteoload run -h").unwrap_err().to_string();
+    for part in ["kg", "N", "mm", "[default: cpu]", "k2hpo4"] {
+        assert!(help.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn a_whole_run_is_read() {
+    let request = run_request(
+        "--ct ct.nii.gz --bone vertebra --level L2 --mask m.nii.gz --label 1,2,3,4 \
+         --calibration density:k2hpo4 --protocol linear-compression --set mesh.kind=hex \
+         --set load.cap_labels=5,6 --set mesh.voxel_mm=0 --set load.orientation=none \
+         --set mask.smooth_sigma_mm=0 --set load.lateral=free_both --set load.displacement_mm=0.2 \
+         --morph=-1.5 --morph-unit mm --body-weight-kg 70 --applied-load-n 2000 --accept side \
+         --accept head --out out --overwrite",
+    )
+    .unwrap();
+    let subject = &request.plan.subject;
+    let level: Level = "L2".parse().unwrap();
+    assert_eq!(subject.bone, Bone::Vertebra);
+    assert_eq!(subject.level, Some(LevelChoice::One(level)));
+    assert_eq!(subject.label, [1, 2, 3, 4]);
+    assert_eq!(
+        (subject.morph, subject.morph_unit),
+        (-1.5, MorphUnit::Millimetre)
+    );
+    assert_eq!(
+        (subject.body_weight_kg, subject.applied_load_n),
+        (Some(70.0), Some(2000.0))
+    );
+    assert_eq!(subject.accept, ["side", "head"]);
+    assert_eq!(request.plan.settings.load.cap_labels, [5, 6]);
+    assert_eq!(request.plan.settings.load.displacement_percent, 0.0);
+    assert_eq!(request.existing, Existing::Overwrite);
+}
+
+#[test]
+fn the_bone_brings_its_protocol() {
+    let request = run_request(&format!("{FEMUR} --side left")).unwrap();
+    assert_eq!(request.plan.protocol, "saillard2024-femur");
+    assert_eq!(request.plan.subject.side, Some(Side::Left));
+    assert_eq!(request.existing, Existing::Refuse);
+}
+
+#[test]
+fn wrong_lines_end_with_2_and_say_why() {
+    for (options, part) in [
+        ("--ct c --bone tibia", "femur"),
+        ("--ct c --bone femur --out o", "--calibration"),
+        ("--ct c --calibration density --out o", "--bone"),
+        ("--bone femur --calibration density --out o", "--ct"),
+        (
+            "--ct c --bone femur --calibration density --mask m --label 1",
+            "--out",
+        ),
+        (
+            "--ct c --bone femur --calibration densty --out o",
+            "forms are",
+        ),
+        (
+            "--ct c --bone femur --calibration density --out o",
+            "--mask",
+        ),
+        (
+            "--ct c --bone femur --calibration density --mask m --out o",
+            "--label",
+        ),
+        (
+            "--ct c --bone femur --calibration density --mask m --label 0 --out o",
+            "0",
+        ),
+        (
+            "--ct c --bone femur --calibration internal --mask m --label 1 --out o",
+            "internal calibration is not available yet",
+        ),
+        (
+            "--ct c --bone vertebra --calibration density --mask m --label 1 --out o",
+            "mesh.kind=hex",
+        ),
+        (
+            "--ct c --bone femur --calibration density --mask m --label 1 --out o --set a.b=1",
+            "unknown key `a.b`",
+        ),
+        (
+            "--ct c --bone femur --calibration density --mask m --label 1 --out o --protocol linear-compression",
+            "for the vertebra",
+        ),
+        (
+            "--ct c --bone femur --calibration density --mask m --label 1 --out o --body-weight-kg heavy",
+            "--body-weight-kg",
+        ),
+    ] {
+        let ending = Ending::of(&run_request(options).unwrap_err());
+        assert_eq!(ending.status, 2, "{options}");
+        let all = format!("{} {}", ending.error, ending.help.unwrap_or_default());
+        assert!(all.contains(part), "{options}: {all}");
+    }
+}
+
+#[test]
+fn a_plan_repeats_a_run_and_options_change_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("plan.toml");
+    let first = run_request(&format!("{FEMUR} --side right --set material.bins=64")).unwrap();
+    std::fs::write(&file, first.plan.to_toml()).unwrap();
+    let plan = file.display();
+    let again = run_request(&format!("--plan {plan} --ct c --mask m --out o")).unwrap();
+    assert_eq!(again.plan, first.plan);
+    let changed = run_request(&format!(
+        "--plan {plan} --ct c --mask m --label 2 --out o --side left --set material.bins=0"
+    ))
+    .unwrap();
+    assert_eq!(changed.plan.subject.side, Some(Side::Left));
+    assert_eq!(changed.plan.subject.label, [2]);
+    assert_eq!(changed.plan.settings.material.bins, 0);
+
+    let missing = run_request("--plan no/such.toml --ct c --mask m --label 1 --out o").unwrap_err();
+    assert_eq!(Ending::of(&missing).status, 3);
+    let bone = format!("--plan {plan} --bone vertebra --ct c --mask m --label 1 --out o");
+    assert!(
+        run_request(&bone)
+            .unwrap_err()
+            .to_string()
+            .contains("contradicts")
+    );
+    let both = format!("--plan {plan} --protocol sas2020-femur --ct c --mask m --label 1 --out o");
+    assert_eq!(Ending::of(&run_request(&both).unwrap_err()).status, 2);
+}
+
+#[test]
+fn calibrations_reach_the_plan() {
+    let with = |spec: &str| {
+        let options = FEMUR.replace("density", spec);
+        run_request(&options).unwrap().plan.subject.calibration
+    };
+    assert_eq!(
+        with("file:c.json"),
+        Some(CalibrationSpec::File("c.json".into()))
+    );
+    assert_eq!(
+        with("phantom:qrm-bdc6"),
+        Some(CalibrationSpec::Phantom("qrm-bdc6".into()))
+    );
+}
+
+#[test]
+fn a_mesh_needs_no_calibration() {
+    let cli = parse("osteoload mesh --ct c --bone femur --mask m --label 1 --out o").unwrap();
+    let Command::Mesh(args) = &cli.command else {
+        panic!()
+    };
+    assert_eq!(
+        args.request(&cli.globals).unwrap().plan.subject.calibration,
+        None
+    );
+}
+
+#[test]
+fn devices_are_checked() {
+    for (device, part) in [
+        ("cpu", ""),
+        ("cuda", "CPU only"),
+        ("cuda:1", "CPU only"),
+        ("cuda:", "no such device"),
+        ("tpu", "no such device"),
+    ] {
+        let cli = parse(&format!("osteoload doctor --device {device}")).unwrap();
+        match cli.globals.check_device() {
+            Ok(()) => assert_eq!(device, "cpu"),
+            Err(error) => {
+                assert_eq!(Ending::of(&error).status, 2);
+                assert!(error.to_string().contains(part), "{device}: {error}");
+            }
+        }
+    }
+    assert!(parse("osteoload doctor --threads 0").is_err());
+    assert!(parse("osteoload doctor --quiet --verbose").is_err());
+}
+
+#[test]
+fn the_demo_has_its_defaults() {
+    let cli = parse("osteoload demo").unwrap();
+    let Command::Demo(args) = &cli.command else {
+        panic!()
+    };
+    let request = args.request(&cli.globals);
+    assert_eq!(request.bones, [Bone::Femur]);
+    assert_eq!(request.out.to_str(), Some("osteoload-demo"));
+    assert_eq!(request.existing, Existing::ReplaceMadeBy("osteoload demo"));
+    let cli = parse("osteoload demo --bone both --out d").unwrap();
+    let Command::Demo(args) = &cli.command else {
+        panic!()
+    };
+    assert_eq!(args.request(&cli.globals).bones.len(), 2);
+}
+
+#[test]
+fn solve_and_synth_are_read() {
+    let cli =
+        parse("osteoload solve d.inp --out o --element-formulation bbar --no-fields").unwrap();
+    let Command::Solve(args) = &cli.command else {
+        panic!()
+    };
+    let request = args.request().unwrap();
+    assert_eq!(request.formulation, DeckFormulation::BBar);
+    assert_eq!((request.tolerance, request.fields), (1e-8, false));
+    let cli = parse("osteoload solve d.inp --out o --tolerance 0").unwrap();
+    let Command::Solve(args) = &cli.command else {
+        panic!()
+    };
+    assert!(args.request().is_err());
+
+    let cli =
+        parse("osteoload synth hip --seed 7 --phantom none --format mha --lesion lytic --out o")
+            .unwrap();
+    let Command::Synth(args) = &cli.command else {
+        panic!()
+    };
+    let request = args.request().unwrap();
+    assert_eq!((request.seed, request.lytic_lesion), (7, true));
+    assert_eq!(
+        (request.phantom, request.format),
+        (None, SynthFormat::MetaImage)
+    );
+    let cli = parse("osteoload synth hip --seed 7 --phantom mindway --out o").unwrap();
+    let Command::Synth(args) = &cli.command else {
+        panic!()
+    };
+    assert_eq!(Ending::of(&args.request().unwrap_err()).status, 2);
+}
+
+#[test]
+fn protocols_are_shown_as_they_stand() {
+    let text = |line: &str| {
+        let cli = parse(line).unwrap();
+        let Command::Protocol(args) = &cli.command else {
+            panic!()
+        };
+        args.text()
+    };
+    assert_eq!(text("osteoload protocol list").unwrap().lines().count(), 5);
+    let shown = text("osteoload protocol show sas2020-femur").unwrap();
+    assert_eq!(shown, include_str!("../../protocols/sas2020-femur.toml"));
+    assert!(
+        text("osteoload protocol keys")
+            .unwrap()
+            .contains("mesh.voxel_mm")
+    );
+    let error = text("osteoload protocol show saas2020-femur").unwrap_err();
+    assert!(error.to_string().contains("did you mean `sas2020-femur`"));
+}
+
+/// A small CT with a left-handed grid and a NaN.
+fn scan(directory: &std::path::Path) -> std::path::PathBuf {
+    let grid = imaging::Grid::axis_aligned([4, 3, 2], [0.5, 0.75, 2.0]);
+    let mut volume = imaging::Volume::from_fn(grid, |[i, j, k]| (i + 10 * j + 100 * k) as f32);
+    volume.data[5] = f32::NAN;
+    let path = directory.join("ct.nii.gz");
+    imaging::write_volume(&path, &volume).unwrap();
+    path
+}
+
+#[test]
+fn info_says_what_an_image_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = scan(dir.path());
+    let text = |json: &str| {
+        let cli = parse(&format!("osteoload info {} {json}", path.display())).unwrap();
+        let Command::Info(args) = &cli.command else {
+            panic!()
+        };
+        args.text().unwrap()
+    };
+    let json: serde_json::Value = serde_json::from_str(&text("--json")).unwrap();
+    assert_eq!(json["size"], serde_json::json!([4, 3, 2]));
+    assert_eq!(json["spacing_mm"], serde_json::json!([0.5, 0.75, 2.0]));
+    assert_eq!(json["axes"], "LPS");
+    assert_eq!(
+        (json["min"].as_f64(), json["max"].as_f64()),
+        (Some(0.0), Some(123.0))
+    );
+    assert_eq!(json["not_finite"], 1);
+    assert!(text("").contains("4x3x2 voxels"));
+}
+
+#[test]
+fn convert_keeps_values_and_place_and_refuses_to_overwrite() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = scan(dir.path());
+    let to = dir.path().join("ct.nrrd");
+    let convert = |more: &str| {
+        let line = format!(
+            "osteoload convert {} {} {more}",
+            from.display(),
+            to.display()
+        );
+        let cli = parse(&line).unwrap();
+        let Command::Convert(args) = &cli.command else {
+            panic!()
+        };
+        args.execute()
+    };
+    convert("").unwrap();
+    let (a, b) = (
+        imaging::read_volume(&from).unwrap(),
+        imaging::read_volume(&to).unwrap(),
+    );
+    a.grid.check_same(&b.grid).unwrap();
+    let bits = |v: &imaging::Volume<f32>| v.data.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&a), bits(&b));
+    assert_eq!(Ending::of(&convert("").unwrap_err()).status, 2);
+    convert("--overwrite").unwrap();
+}
+
+#[test]
+fn calibrate_writes_line_and_figure() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    // Two rods of a plain phantom, 100 and 800 mg/cm3, drawn at HU = 1.25 rho + 10.
+    let grid = imaging::Grid::axis_aligned([60, 40, 12], [1.0, 1.0, 2.0]);
+    let rod = |i: usize, j: usize| {
+        let within = |ci: f64| (i as f64 - ci).hypot(j as f64 - 20.0) <= 9.0;
+        if within(15.0) {
+            1
+        } else if within(45.0) {
+            2
+        } else {
+            0u16
+        }
+    };
+    let hu = [0.0, 135.0, 1010.0];
+    let ct = imaging::Volume::from_fn(grid.clone(), |[i, j, _]| hu[usize::from(rod(i, j))] as f32);
+    let labels = imaging::Volume::from_fn(grid, |[i, j, _]| rod(i, j));
+    imaging::write_volume(&path("ct.nii.gz"), &ct).unwrap();
+    imaging::write_volume(&path("rods.nii.gz"), &labels).unwrap();
+    std::fs::write(
+        path("phantom.toml"),
+        "name = \"two\"\nbasis = \"ha\"\nsource = \"a test\"\n\
+         [[rod]]\nname = \"A\"\nequivalent_mg_cm3 = 100.0\n\
+         [[rod]]\nname = \"B\"\nequivalent_mg_cm3 = 800.0\n",
+    )
+    .unwrap();
+    let calibrate = |more: &str| {
+        let line = format!(
+            "osteoload calibrate --quiet --ct {} --out {} {more}",
+            path("ct.nii.gz").display(),
+            path("calibration.json").display()
+        );
+        let cli = parse(&line).unwrap();
+        let Command::Calibrate(args) = &cli.command else {
+            panic!()
+        };
+        args.execute(&cli.globals)
+    };
+    let phantom = format!("--phantom {}", path("phantom.toml").display());
+    let rods = format!("--rods {}", path("rods.nii.gz").display());
+
+    let ending = Ending::of(&calibrate(&phantom).unwrap_err());
+    assert_eq!(ending.status, 2);
+    assert!(ending.help.unwrap().contains("--rods"));
+    assert_eq!(Ending::of(&calibrate("--internal").unwrap_err()).status, 2);
+
+    calibrate(&format!("{phantom} {rods}")).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(path("calibration.json")).unwrap()).unwrap();
+    // rho = (HU - 10) / 1.25 = 0.8 HU - 8
+    assert!((json["slope_mg_cm3_per_hu"].as_f64().unwrap() - 0.8).abs() < 1e-6);
+    assert!((json["intercept_mg_cm3"].as_f64().unwrap() + 8.0).abs() < 1e-4);
+    assert!(json["slope_standard_error"].is_null());
+    assert!(path("calibration.png").metadata().unwrap().len() > 5000);
+    assert_eq!(
+        Ending::of(&calibrate(&format!("{phantom} {rods}")).unwrap_err()).status,
+        2
+    );
+}
+
+#[test]
+fn an_asked_for_failure_load_that_is_not_there_ends_with_5() {
+    let request = run_request(FEMUR).unwrap();
+    let result = |outcome, failure_load_n| crate::report::RunResult {
+        outcome,
+        failure_load_n,
+        ..crate::report::example_result()
+    };
+    let plan = &request.plan;
+    let answered = |outcome, load| super::run::answered(plan, &[result(outcome, load)]);
+    answered(crate::report::RunOutcome::PeakPassed, Some(5000.0)).unwrap();
+    for outcome in [
+        crate::report::RunOutcome::StillRising,
+        crate::report::RunOutcome::StepTooSmall,
+    ] {
+        let ending = Ending::of(&answered(outcome, None).unwrap_err());
+        assert_eq!(ending.status, 5);
+    }
+    let linear = plan
+        .clone()
+        .with(&["material.model=linear".parse().unwrap()])
+        .unwrap();
+    let results = [result(crate::report::RunOutcome::Linear, None)];
+    super::run::answered(&linear, &results).unwrap();
+}

@@ -171,7 +171,7 @@ impl CalibrationFigure<'_> {
             } else {
                 "CT number (HU)"
             })
-            .y_desc(format!("{} density (mg/cm³)", c.kind))
+            .y_desc(format!("density (mg/cm³ {})", c.kind))
             .label_style(text(18, INK))
             .axis_desc_style(text(21, INK))
             .draw()?;

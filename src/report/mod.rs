@@ -7,6 +7,8 @@ pub mod result_json;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::example_result;
 
 pub use calibration_figure::CalibrationFigure;
 pub use curve::CurvePoint;

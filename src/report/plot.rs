@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, anyhow};
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
@@ -133,24 +134,7 @@ impl CurveFigure<'_> {
                 .map(|point| Circle::new(*point, 3, BLUE_INK.filled())),
         )?;
         if let Some((at_mm, load_n)) = self.failure {
-            let at = (at_mm, load_n * scale.per_n);
-            chart.draw_series([
-                PathElement::new([(at.0, 0.0), at], RED_INK.mix(0.4).stroke_width(1)),
-                PathElement::new([(0.0, at.1), at], RED_INK.mix(0.4).stroke_width(1)),
-            ])?;
-            chart.draw_series([Circle::new(at, 8, RED_INK.filled())])?;
-            // Beside the edges the label grows inwards.
-            let anchor = match at.0 / right {
-                part if part < 0.1 => HPos::Left,
-                part if part > 0.9 => HPos::Right,
-                _ => HPos::Center,
-            };
-            let style = text(20, RED_INK).pos(Pos::new(anchor, VPos::Bottom));
-            let plot = chart.plotting_area();
-            let (x, y) = plot.map_coordinate(&at);
-            let (left, above) = plot.get_base_pixel();
-            let label = Text::new(format!("{load_n:.0} N"), (x - left, y - above - 16), style);
-            plot.strip_coord_spec().draw(&label)?;
+            mark_failure(&mut chart, (at_mm, load_n * scale.per_n), load_n, right)?;
         }
         self.draw_legend(&chart.plotting_area().strip_coord_spec())?;
         area.present()?;
@@ -205,6 +189,39 @@ impl CurveFigure<'_> {
         }
         Ok(())
     }
+}
+
+type Plane = Cartesian2d<RangedCoordf64, RangedCoordf64>;
+
+/// Draws the failure load at `at` with its value beside it; `right` is the end of the displacement axis.
+fn mark_failure<B: DrawingBackend>(
+    chart: &mut ChartContext<'_, B, Plane>,
+    at: (f64, f64),
+    load_n: f64,
+    right: f64,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+where
+    B::ErrorType: 'static,
+{
+    let thin = RED_INK.mix(0.4).stroke_width(1);
+    chart.draw_series([
+        PathElement::new([(at.0, 0.0), at], thin),
+        PathElement::new([(0.0, at.1), at], thin),
+    ])?;
+    chart.draw_series([Circle::new(at, 8, RED_INK.filled())])?;
+    // Beside the edges the label grows inwards.
+    let anchor = match at.0 / right {
+        part if part < 0.1 => HPos::Left,
+        part if part > 0.9 => HPos::Right,
+        _ => HPos::Center,
+    };
+    let style = text(20, RED_INK).pos(Pos::new(anchor, VPos::Bottom));
+    let plot = chart.plotting_area();
+    let (x, y) = plot.map_coordinate(&at);
+    let (left, above) = plot.get_base_pixel();
+    let label = Text::new(format!("{load_n:.0} N"), (x - left, y - above - 16), style);
+    plot.strip_coord_spec().draw(&label)?;
+    Ok(())
 }
 
 /// Ends of the axes and unit of the force.

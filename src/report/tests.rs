@@ -33,6 +33,11 @@ fn curve() -> Vec<CurvePoint> {
         .collect()
 }
 
+/// A result with every part filled, for tests elsewhere.
+pub(crate) fn example_result() -> RunResult {
+    result(&curve())
+}
+
 fn result(curve: &[CurvePoint]) -> RunResult {
     let peak = curve::maximum(curve).unwrap();
     let plan = plan();

@@ -1,0 +1,120 @@
+//! The command as a user meets it: exit status, standard error, files. Nothing here solves.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn osteoload(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_osteoload"))
+        .args(arguments)
+        .output()
+        .expect("the program starts")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn write_scan(path: &Path) {
+    let grid = imaging::Grid::axis_aligned([5, 4, 3], [1.0, 1.5, 2.0]);
+    let volume = imaging::Volume::from_fn(grid, |[i, j, k]| (i + 10 * j + 100 * k) as i16);
+    imaging::write_volume(path, &volume).expect("a small scan is written");
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for option in ["--help", "-h", "--version"] {
+        let output = osteoload(&[option]);
+        assert_eq!(output.status.code(), Some(0), "{option}");
+        assert!(stderr(&output).is_empty() && !output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn endings_have_their_status_and_say_why_on_one_line() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let junk = dir.path().join("junk.nii");
+    std::fs::write(&junk, "no image").expect("a file");
+    let junk = junk.to_str().expect("a plain name");
+    let femur = |calibration: &'static str| {
+        vec![
+            "run",
+            "--ct",
+            "c.nii",
+            "--bone",
+            "femur",
+            "--mask",
+            "m.nii",
+            "--label",
+            "1",
+            "--calibration",
+            calibration,
+            "--out",
+            "o",
+        ]
+    };
+    let mut with_unknown_key = femur("density");
+    with_unknown_key.extend(["--set", "mesh.voxle_mm=1"]);
+    for (arguments, status, part) in [
+        (vec!["protocol", "show", "sas2020"], 2, "sas2020-femur"),
+        (vec!["nonsense"], 2, "nonsense"),
+        (with_unknown_key, 2, "did you mean `mesh.voxel_mm`"),
+        (femur("internal"), 2, "not available yet"),
+        (vec!["doctor", "--device", "cuda"], 2, "CPU only"),
+        (vec!["info", "no-such-file.nii"], 3, "no-such-file.nii"),
+        (vec!["info", junk], 3, "junk.nii"),
+    ] {
+        let output = osteoload(&arguments);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {text}");
+        assert!(text.starts_with("error: "), "{text}");
+        assert!(text.contains(part), "{arguments:?}: {text}");
+        assert!(output.stdout.is_empty());
+    }
+    let output = osteoload(&["doctor", "--device", "cuda"]);
+    assert_eq!(
+        stderr(&output),
+        "error: --device cuda: this build computes on the CPU only\nhelp: leave --device out\n"
+    );
+}
+
+#[test]
+fn a_converted_scan_has_the_same_grid_and_is_not_overwritten() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (from, to) = (dir.path().join("ct.nii.gz"), dir.path().join("ct.mha"));
+    write_scan(&from);
+    let arguments = [
+        "convert",
+        from.to_str().expect("name"),
+        to.to_str().expect("name"),
+    ];
+    assert_eq!(osteoload(&arguments).status.code(), Some(0));
+    assert_eq!(osteoload(&arguments).status.code(), Some(2));
+    let output = osteoload(&["info", "--json", to.to_str().expect("name")]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(json["size"], serde_json::json!([5, 4, 3]));
+    assert_eq!(json["spacing_mm"], serde_json::json!([1.0, 1.5, 2.0]));
+    assert_eq!(json["max"], 234.0);
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interruption_ends_with_130() {
+    // A named pipe that nobody writes to keeps the program reading until it is interrupted.
+    let dir = tempfile::tempdir().expect("a directory");
+    let pipe = dir.path().join("ct.nii");
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+    assert!(made.success());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_osteoload"))
+        .arg("info")
+        .arg(&pipe)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .expect("kill");
+    assert!(sent.success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+}
