@@ -158,3 +158,6 @@ trait Bone: Sync {
 
 /// The drawn parameters under their names.
 type Parameters = BTreeMap<String, f64>;
+
+#[cfg(test)]
+mod tests;
