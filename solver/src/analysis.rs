@@ -164,8 +164,8 @@ impl Run<'_, '_> {
                     topology: &self.system.topology,
                     tables: &self.system.tables,
                     moduli_single: at.moduli.iter().map(|&m| m as f32).collect(),
-                    moduli: at.moduli.clone(),
-                    dense: at.dense.clone(),
+                    moduli: &at.moduli,
+                    dense: &at.dense,
                     constrained: &self.system.constrained,
                     instructions: self.system.instructions,
                 };

@@ -10,7 +10,7 @@ use crate::linear::Hierarchy;
 use crate::load_case::LoadCase;
 use crate::material::HardeningCurve;
 use crate::material::j2::{self, Moduli, PlasticState};
-use crate::model::{MaterialModel, Materials, Model};
+use crate::model::{Formulation, MaterialModel, Materials, Model};
 use crate::operator::{Block, DenseElements, HadamardTable, InstructionSet, Topology};
 
 /// Displacements of one element, component first.
@@ -185,6 +185,7 @@ impl<'a> System<'a> {
         self.topology.nodes
     }
 
+    #[inline(always)]
     fn shape(&self, element: usize) -> &HexElement {
         match &self.shapes {
             Shapes::Uniform(shape) => shape,
@@ -193,6 +194,7 @@ impl<'a> System<'a> {
     }
 
     /// Stiffness for Young's modulus 1 MPa.
+    #[inline(always)]
     fn unit_matrix(&self, element: usize) -> std::borrow::Cow<'_, ElementMatrix> {
         match &self.shapes {
             Shapes::Uniform(_) => std::borrow::Cow::Borrowed(
@@ -205,6 +207,7 @@ impl<'a> System<'a> {
         }
     }
 
+    #[inline(always)]
     fn gather(&self, element: usize, u: &[f64]) -> LocalVector {
         let nodes = self.nodes();
         let corners = &self.topology.elements[element];
@@ -250,6 +253,22 @@ impl<'a> System<'a> {
     }
 
     fn evaluate_block(&self, block: &Block, u: &[f64], want: Want) -> BlockResult {
+        match self.instructions {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `detect` found AVX2 and FMA on this machine.
+            InstructionSet::Avx2Fma => unsafe { self.evaluate_block_wide(block, u, want) },
+            _ => self.evaluate_block_body(block, u, want),
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn evaluate_block_wide(&self, block: &Block, u: &[f64], want: Want) -> BlockResult {
+        self.evaluate_block_body(block, u, want)
+    }
+
+    #[inline(always)]
+    fn evaluate_block_body(&self, block: &Block, u: &[f64], want: Want) -> BlockResult {
         let mut result = BlockResult {
             forces: Vec::with_capacity(block.elements.len()),
             moduli: Vec::with_capacity(block.elements.len()),
@@ -301,6 +320,7 @@ impl<'a> System<'a> {
         self.committed.copy_from_slice(u);
     }
 
+    #[inline(always)]
     fn element(&self, element: usize, u: &[f64], want: Want, keep_state: bool) -> ElementResponse {
         let local = self.gather(element, u);
         let modulus = self.model.materials.youngs_modulus_mpa[element];
@@ -324,6 +344,7 @@ impl<'a> System<'a> {
         }
     }
 
+    #[inline(always)]
     fn j2_element(
         &self,
         element: usize,
@@ -336,6 +357,13 @@ impl<'a> System<'a> {
         let shape = self.shape(element);
         let modulus = self.model.materials.youngs_modulus_mpa[element];
         let moduli = Moduli::new(modulus, self.model.materials.poissons_ratio[element]);
+        if old.points.iter().all(|point| point.equivalent == 0.0)
+            && let Shapes::Uniform(_) = &self.shapes
+            && self.stays_elastic(local, moduli.shear, curve.stress(0.0))
+        {
+            let force = multiply(&self.unit_matrix(element), local, modulus);
+            return ElementResponse { force, tangent: None, modulus, phase: 0, state: None, failed: false };
+        }
         let mut modes = old.modes;
         let mut failed = false;
         let mut updates: [j2::J2Update; 8];
@@ -386,6 +414,44 @@ impl<'a> System<'a> {
             state,
             failed,
         }
+    }
+
+    /// Whether a box cannot yield from the virgin state: a bound on its von Mises stress that costs little.
+    ///
+    /// The displacement gradient of a trilinear box is everywhere a weighted mean of the differences along its
+    /// edges, so that each strain component is bounded by the largest of them. B-bar changes the dilatation
+    /// only; incompatible modes add strain that is not bounded here.
+    #[inline(always)]
+    fn stays_elastic(&self, local: &LocalVector, shear: f64, yield_stress: f64) -> bool {
+        let Some(lattice) = self.model.lattice.as_ref().filter(|_| self.model.formulation != Formulation::Incompatible)
+        else {
+            return false;
+        };
+        let mut slope = [[0.0f64; 3]; 3];
+        for component in 0..3 {
+            for axis in 0..3 {
+                let bit = 1 << axis;
+                let mut largest = 0.0f64;
+                for corner in 0..8 {
+                    if corner & bit == 0 {
+                        let edge = local[8 * component + corner + bit] - local[8 * component + corner];
+                        largest = largest.max(edge.abs());
+                    }
+                }
+                slope[component][axis] = largest / lattice.spacing_mm[axis];
+            }
+        }
+        // |dev e|^2 <= |e|^2 with tensor shear (a + b) / 2 on both sides of the diagonal.
+        let mut norm2 = 0.0;
+        for i in 0..3 {
+            norm2 += slope[i][i] * slope[i][i];
+            for j in 0..i {
+                let shear_strain = slope[i][j] + slope[j][i];
+                norm2 += 0.5 * shear_strain * shear_strain;
+            }
+        }
+        // q = sqrt(3/2) |s| and |s| = 2 G |dev e|.
+        6.0 * shear * shear * norm2 < yield_stress * yield_stress
     }
 
     /// Updates of an element with incompatible modes: the modes are iterated until they are stress-free.
@@ -463,6 +529,7 @@ impl<'a> System<'a> {
         (updates, modes.into(), failed)
     }
 
+    #[inline(always)]
     fn secant_element(
         &self,
         element: usize,
@@ -644,7 +711,7 @@ impl HexElement {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn strain_at(b: &[[f64; 24]; 6], local: &LocalVector) -> [f64; 6] {
     std::array::from_fn(|row| {
         let mut lanes = [0.0; 4];
@@ -658,7 +725,7 @@ fn strain_at(b: &[[f64; 24]; 6], local: &LocalVector) -> [f64; 6] {
 }
 
 /// `factor * matrix * vector` for a symmetric matrix.
-#[inline]
+#[inline(always)]
 fn multiply(matrix: &ElementMatrix, vector: &LocalVector, factor: f64) -> LocalVector {
     let mut sum = [0.0; 24];
     for column in 0..24 {

@@ -211,13 +211,15 @@ impl HexElement {
                     }
                 }
             }
+            // Only the upper triangle, in whole lanes; it is mirrored below.
             for i in 0..LOCAL_DOFS {
+                let from = i & !3;
+                let line = &mut k[LOCAL_DOFS * i + from..LOCAL_DOFS * (i + 1)];
                 for row in 0..6 {
                     let factor = point.b[row][i];
                     if factor != 0.0 {
-                        let line = &mut k[LOCAL_DOFS * i..LOCAL_DOFS * (i + 1)];
-                        for j in 0..LOCAL_DOFS {
-                            line[j] += factor * db[row][j];
+                        for (entry, value) in line.iter_mut().zip(&db[row][from..]) {
+                            *entry += factor * value;
                         }
                     }
                 }
@@ -240,6 +242,11 @@ impl HexElement {
                         }
                     }
                 }
+            }
+        }
+        for i in 0..LOCAL_DOFS {
+            for j in 0..i {
+                k[LOCAL_DOFS * i + j] = k[LOCAL_DOFS * j + i];
             }
         }
         if !self.modes {

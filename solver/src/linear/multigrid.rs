@@ -154,7 +154,7 @@ impl<'h> Multigrid<'h> {
                 }
             };
             buffers.largest =
-                power_iteration(apply, buffers, if first || thorough { 30 } else { 8 })?;
+                power_iteration(apply, buffers, if first || thorough { 30 } else { 5 })?;
         }
         Ok(())
     }
@@ -346,7 +346,7 @@ impl<'a, 'b> FineGalerkin<'a, 'b> {
             constrained[dof as usize] = true;
         }
         let mut slot = vec![u32::MAX; fine.topology.elements.len()];
-        for dense in &fine.dense {
+        for dense in fine.dense {
             for (number, &element) in dense.elements.iter().enumerate() {
                 slot[element as usize] = number as u32;
             }

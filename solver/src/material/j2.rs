@@ -73,7 +73,7 @@ pub fn von_mises(stress: &[f64; 6]) -> f64 {
 }
 
 /// Stress and new state for a total strain.
-#[inline]
+#[inline(always)]
 pub fn update(
     strain: &[f64; 6],
     old: &PlasticState,

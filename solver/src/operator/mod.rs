@@ -44,11 +44,11 @@ pub struct LatticeOperator<'a> {
     /// One table per material class, for a Young's modulus of 1 MPa.
     pub tables: &'a [HadamardTable],
     /// Young's (or secant) modulus of each element, MPa; 0 where the element is in `dense`.
-    pub moduli: Vec<f64>,
+    pub moduli: &'a [f64],
     /// The same in single precision.
     pub moduli_single: Vec<f32>,
     /// Elements with their own matrix, per block.
-    pub dense: Vec<DenseElements>,
+    pub dense: &'a [DenseElements],
     /// Constrained unknowns, ascending: rows and columns of the operator that are zero.
     pub constrained: &'a [u32],
     /// Instruction set of the kernels.
@@ -73,7 +73,7 @@ impl LatticeOperator<'_> {
     /// `y = K x` with the rows of the constrained unknowns kept.
     pub fn apply_unmasked<T: Real>(&self, x: &[T], y: &mut [T]) {
         vector::fill(y, T::default());
-        let moduli = T::select(&self.moduli, &self.moduli_single);
+        let moduli = T::select(self.moduli, &self.moduli_single);
         let shared = SharedVector::new(y);
         self.topology.for_each_block(|number, block| {
             // SAFETY: blocks that run at the same time have no node in common (Topology::new).
