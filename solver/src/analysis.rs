@@ -150,6 +150,11 @@ impl Run<'_, '_> {
         )
     }
 
+    /// Whether every unknown is prescribed, so that there is nothing to solve for.
+    fn nothing_free(&self) -> bool {
+        self.system.constrained.len() == 3 * self.system.nodes()
+    }
+
     /// Solves `K d = r - K c` for the free unknowns; `c` moves the constrained ones. Returns `d + c`.
     fn direction(
         &mut self,
@@ -158,6 +163,11 @@ impl Run<'_, '_> {
         c: Option<&[f64]>,
         tolerance: f64,
     ) -> Result<Direction> {
+        if self.nothing_free() {
+            return Ok(Direction::Found(
+                c.map_or_else(|| vec![0.0; r.len()], <[f64]>::to_vec),
+            ));
+        }
         match &mut self.multigrid {
             Some(multigrid) => {
                 let operator = LatticeOperator {

@@ -362,7 +362,14 @@ impl<'a> System<'a> {
             && self.stays_elastic(local, moduli.shear, curve.stress(0.0))
         {
             let force = multiply(&self.unit_matrix(element), local, modulus);
-            return ElementResponse { force, tangent: None, modulus, phase: 0, state: None, failed: false };
+            return ElementResponse {
+                force,
+                tangent: None,
+                modulus,
+                phase: 0,
+                state: None,
+                failed: false,
+            };
         }
         let mut modes = old.modes;
         let mut failed = false;
@@ -423,7 +430,11 @@ impl<'a> System<'a> {
     /// only; incompatible modes add strain that is not bounded here.
     #[inline(always)]
     fn stays_elastic(&self, local: &LocalVector, shear: f64, yield_stress: f64) -> bool {
-        let Some(lattice) = self.model.lattice.as_ref().filter(|_| self.model.formulation != Formulation::Incompatible)
+        let Some(lattice) = self
+            .model
+            .lattice
+            .as_ref()
+            .filter(|_| self.model.formulation != Formulation::Incompatible)
         else {
             return false;
         };
@@ -434,7 +445,8 @@ impl<'a> System<'a> {
                 let mut largest = 0.0f64;
                 for corner in 0..8 {
                     if corner & bit == 0 {
-                        let edge = local[8 * component + corner + bit] - local[8 * component + corner];
+                        let edge =
+                            local[8 * component + corner + bit] - local[8 * component + corner];
                         largest = largest.max(edge.abs());
                     }
                 }

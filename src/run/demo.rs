@@ -66,9 +66,7 @@ pub fn demo(request: &DemoRequest, progress: &mut Progress) -> anyhow::Result<Fi
         let mut settings: Vec<Assignment> = Vec::new();
         if bone == Bone::Vertebra {
             // Tetrahedra come with a later version; voxels carry the same law and load.
-            for text in ["mesh.kind=hex"] {
-                settings.push(text.parse().map_err(anyhow::Error::msg)?);
-            }
+            settings.push("mesh.kind=hex".parse().map_err(anyhow::Error::msg)?);
         }
         let protocol = Protocol::built_in(Protocol::default_name(bone))?;
         let run = RunRequest {
