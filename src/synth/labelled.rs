@@ -5,8 +5,7 @@ use imaging::distance::signed_distance_mm;
 use imaging::filter::gaussian;
 use imaging::{Grid, LabelMap, Mask, Volume};
 
-use super::femur::FemurField;
-use super::fit::{self, Axis, Sphere};
+use super::labelled_femur::{self, LabelledFemur};
 use super::pelvis::Shell;
 use super::random::{Draws, Purpose, stream};
 use super::scanner::{BoneVoxel, Layers, Scanner, scan, voxel_width_mm};
@@ -29,15 +28,8 @@ pub enum LabelMeaning {
 /// Half the width of the band round a bone in which distances are kept, mm: wide enough to see a femoral
 /// head from its hip bone.
 const BAND_MM: f64 = 9.0;
-/// Furthest that a point of the femoral head lies from the hip bone, mm (`synthetic-training` trial: 7).
-const JOINT_MM: f64 = 7.0;
 /// Standard deviation of the smoothing that takes the voxel steps out of a surface, in voxels.
 const STAIRCASE_VOXELS: f64 = 0.8;
-/// Neck-shaft angle that places the neck where a label map does not tell it, degrees: between the means
-/// of Noble 1988 and Toogood 2009, as the drawn femora.
-const NECK_SHAFT_DEG: f64 = 127.0;
-/// Height of the head centre above the lesser trochanter in head radii (51.6 / 23.05, Noble 1988).
-const HEAD_ABOVE_TROCHANTER: f64 = 2.24;
 /// Narrowest field of view that holds the widest shipped phantom, mm.
 const LEAST_FIELD_MM: f64 = 150.0;
 
@@ -81,7 +73,9 @@ pub fn from_labels(map: &LabelMap, meaning: LabelMeaning, options: &Options) -> 
                 let rng = stream(seed, Purpose::Bone, u32::from(bone.label));
                 let name = format!("femur{}_", bone.label);
                 let mut draws = Draws::new(rng, name, &mut parameters);
-                Tissue::Femur(Box::new(femur(&mut draws, map, bone, &bones)?))
+                Tissue::Femur(Box::new(labelled_femur::find(
+                    &mut draws, map, bone, &bones,
+                )?))
             }
             (LabelMeaning::Hip, _) => Tissue::Shell(pelvic),
             (LabelMeaning::Spine, _) => Tissue::Shell(vertebral),
@@ -109,12 +103,12 @@ pub fn from_labels(map: &LabelMap, meaning: LabelMeaning, options: &Options) -> 
 }
 
 /// A bone of the map: its voxel box and the smoothed signed distance there.
-struct LabelledBone {
-    label: u16,
+pub(crate) struct LabelledBone {
+    pub label: u16,
     /// First voxel of the box.
-    low: [usize; 3],
+    pub low: [usize; 3],
     /// Signed distance on the box, mm.
-    distance: Volume<f32>,
+    pub distance: Volume<f32>,
     /// Middle of the bone's box in the world.
     middle: Point,
 }
@@ -150,7 +144,7 @@ impl LabelledBone {
     }
 
     /// Distance at a voxel of the whole map, if it lies in the box.
-    fn at(&self, voxel: [usize; 3]) -> Option<f64> {
+    pub(crate) fn at(&self, voxel: [usize; 3]) -> Option<f64> {
         let mut inside = [0; 3];
         for axis in 0..3 {
             inside[axis] = voxel[axis].checked_sub(self.low[axis])?;
@@ -166,122 +160,6 @@ impl LabelledBone {
 enum Tissue {
     Femur(Box<LabelledFemur>),
     Shell(Shell),
-}
-
-struct LabelledFemur {
-    field: FemurField,
-    head: Sphere,
-    shaft: Axis,
-}
-
-/// Finds the landmarks of a femur and lays its density field about them.
-fn femur(
-    draws: &mut Draws<'_>,
-    map: &LabelMap,
-    bone: &LabelledBone,
-    all: &[LabelledBone],
-) -> Result<LabelledFemur> {
-    let name = format!("label {}", bone.label);
-    let head = head(map, bone, all).with_context(|| name.clone())?;
-    let shaft = shaft(map, bone, &head).with_context(|| name.clone())?;
-    let mut field = FemurField::drawn(draws);
-    let along = (head.centre - shaft.point).dot(&shaft.direction);
-    let foot = shaft.point + shaft.direction * along;
-    let offset = (head.centre - foot).norm();
-    ensure!(
-        (15.0..=75.0).contains(&offset),
-        "{name}: the femoral head stands {offset:.0} mm from the shaft axis, 15 to 75 mm are possible; is this label one femur?"
-    );
-    let rise = offset / (180.0 - NECK_SHAFT_DEG).to_radians().tan();
-    field.head = head.centre;
-    field.head_radius = head.radius;
-    field.shaft = shaft.direction;
-    field.crossing = foot - shaft.direction * rise;
-    field.lesser_trochanter = rise - HEAD_ABOVE_TROCHANTER * head.radius;
-    field.neck_half_height = 0.72 * head.radius;
-    Ok(LabelledFemur { field, head, shaft })
-}
-
-/// Sphere of the head: through the surface that faces a hip bone; without one, through the top of the
-/// bone.
-fn head(map: &LabelMap, bone: &LabelledBone, all: &[LabelledBone]) -> Result<Sphere> {
-    let grid = &map.grid;
-    let mut facing = Vec::new();
-    let mut top = Vec::new();
-    let inner = &bone.distance;
-    let skin = 0.9 * grid.spacing_mm.iter().fold(0.0, |a: f64, &b| a.max(b));
-    for (index, &distance) in inner.data.iter().enumerate() {
-        if f64::from(distance).abs() > skin {
-            continue;
-        }
-        let [i, j, k] = inner.grid.voxel(index);
-        let p = inner
-            .grid
-            .to_world(Point::new(i as f64, j as f64, k as f64));
-        // Down to the surface itself.
-        let voxel = [i + bone.low[0], j + bone.low[1], k + bone.low[2]];
-        let near = all
-            .iter()
-            .filter(|other| matches!(other.label, 3 | 4))
-            .filter_map(|other| other.at(voxel))
-            .fold(f64::MAX, f64::min);
-        if near < JOINT_MM {
-            facing.push(p);
-        }
-        top.push(p);
-    }
-    if facing.len() >= 200 {
-        return fit::head(&facing);
-    }
-    let highest = top.iter().map(|p| p.z).fold(f64::MIN, f64::max);
-    top.retain(|p| p.z > highest - 22.0);
-    fit::head(&top)
-}
-
-/// Axis of the shaft: through the cross-sections below the lesser trochanter; upright through the lowest
-/// ones where the scan holds less than 15 mm of shaft.
-fn shaft(map: &LabelMap, bone: &LabelledBone, head: &Sphere) -> Result<Axis> {
-    let grid = &map.grid;
-    let ceiling = head.centre.z - HEAD_ABOVE_TROCHANTER * head.radius;
-    let [ni, nj, nk] = bone.distance.grid.size;
-    let mut centroids = Vec::new();
-    for k in 0..nk {
-        let (mut sum, mut count) = (Point::zeros(), 0usize);
-        for j in 0..nj {
-            for i in 0..ni {
-                let voxel = [i + bone.low[0], j + bone.low[1], k + bone.low[2]];
-                if map.at(voxel[0], voxel[1], voxel[2]) == bone.label {
-                    sum += Point::new(voxel[0] as f64, voxel[1] as f64, voxel[2] as f64);
-                    count += 1;
-                }
-            }
-        }
-        let area = count as f64 * grid.spacing_mm[0] * grid.spacing_mm[1];
-        // A cut that grazes the shaft has no centroid to rely on.
-        if area > 250.0 {
-            centroids.push(grid.to_world(sum / count as f64));
-        }
-    }
-    centroids.sort_by(|a, b| a.z.total_cmp(&b.z));
-    let below: Vec<_> = centroids
-        .iter()
-        .copied()
-        .filter(|c| c.z < ceiling)
-        .collect();
-    if let Some(axis) = fit::axis(&below, 15.0) {
-        return Ok(axis);
-    }
-    let lowest = centroids
-        .first()
-        .context("the femur has no cross-section of more than 250 mm²")?;
-    ensure!(
-        lowest.z < head.centre.z - head.radius,
-        "the scan ends at the femoral head: there is no shaft to paint"
-    );
-    Ok(Axis {
-        point: *lowest,
-        direction: Point::z(),
-    })
 }
 
 /// The body round the bones of a map.
@@ -443,8 +321,8 @@ fn paint(
     )
 }
 
-/// A lytic lesion in the neck of the femur on the asked side, or in the middle of the bone nearest to the
-/// map's centre.
+/// A lytic lesion in the neck of one of the femora, or in the deepest place of the middle one of other
+/// bones.
 fn lesion(
     seed: u64,
     parameters: &mut Parameters,

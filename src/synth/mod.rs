@@ -8,13 +8,16 @@
 //! The same seed gives the same bytes, whatever the number of threads.
 //!
 //! # Ranges
-//! Every varied parameter, its spread and its source stand in `docs/synthetic-patients.md`; the values
-//! drawn for one patient stand in [`Truth::parameters`] under the names used there.
+//! Every varied parameter, its spread and its source stand below, and in `docs/synthetic-patients.md`; the
+//! values drawn for one patient are in [`Truth::parameters`].
+//!
+#![doc = include_str!("../../docs/synthetic-patients.md")]
 
 mod femur;
 mod fit;
 mod hips;
 mod labelled;
+mod labelled_femur;
 mod pelvis;
 mod phantom;
 mod random;
@@ -92,6 +95,7 @@ pub struct Options {
     /// Voxel size (i, j, k), mm; `None` for the anatomy's own: see each function.
     pub spacing_mm: Option<[f64; 3]>,
     /// Side of a single femur, or of the lesion of a hip; `None` draws it.
+    /// Not read by [`from_labels`], which draws the femur of a lesion.
     pub side: Option<Side>,
     /// VerSe number of the vertebra (18 T11 … 23 L4); `None` draws T12 to L3.
     pub level: Option<u16>,

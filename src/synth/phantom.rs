@@ -25,7 +25,7 @@ pub struct RodSpec {
     pub equivalent_mg_cm3: f64,
     /// Water-equivalent density, mg/cm³, for phantoms of the two-equation kind.
     pub water_mg_cm3: Option<f64>,
-    /// Diameter, mm; [`DEFAULT_DIAMETER_MM`] where not known.
+    /// Diameter, mm; 16 mm where not known.
     pub diameter_mm: Option<f64>,
     /// Centre in the phantom's own frame (x to the patient's left, y to the back), mm; `None` lays the
     /// rods side by side.
@@ -45,7 +45,7 @@ pub struct PhantomRods {
 
 /// Diameter of a rod whose definition gives none, mm. Assumed: published detectors look for rods of
 /// 12 to 20 mm.
-pub const DEFAULT_DIAMETER_MM: f64 = 16.0;
+const DEFAULT_DIAMETER_MM: f64 = 16.0;
 /// Distance of neighbouring rods whose definition gives no positions, mm. Assumed.
 const PITCH_MM: f64 = 27.0;
 /// Thickness of the phantom's body, mm. Assumed.

@@ -81,10 +81,9 @@ fn scan(
     };
     let (bones, discs) = stack(&mut draws, &build, levels, level);
     let target = bones.iter().find(|bone| bone.level == level);
-    let lesion = match target.filter(|_| options.lesion == Lesion::Lytic) {
-        Some(target) => Some(body_lesion(seed, target, &mut parameters)),
-        None => None,
-    };
+    let lesion = target
+        .filter(|_| options.lesion == Lesion::Lytic)
+        .map(|target| body_lesion(seed, target, &mut parameters));
     let back = bones
         .iter()
         .map(|bone| bone.centre.y + bone.half.y + 44.0 * size)
