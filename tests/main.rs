@@ -1,3 +1,5 @@
 //! Tests of the program as a whole, in one binary.
 
 mod cli;
+mod pipeline;
+mod verification;

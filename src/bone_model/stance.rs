@@ -238,7 +238,7 @@ fn on_model_grid(
         if pose.voxel_mm == 0.0 {
             return Ok(cropped);
         }
-        let target = isotropic_grid(&cropped.density.grid, pose.voxel_mm)?;
+        let target = centred_cubes(&cropped.density.grid, pose.voxel_mm)?;
         return by_fraction(&cropped, &target, options);
     };
     let h = if pose.voxel_mm > 0.0 {
@@ -256,12 +256,23 @@ fn on_model_grid(
     let start = match pose.resampling {
         Resampling::OneStep => cropped,
         Resampling::TwoStep => {
-            let target = isotropic_grid(&cropped.density.grid, h)?;
+            let target = centred_cubes(&cropped.density.grid, h)?;
             by_fraction(&cropped, &target, options)?
         }
     };
     let grid = crate::pose::model_grid(&start.bone(), &rotation, h)?;
     by_fraction(&start, &grid, options)
+}
+
+/// Cubes that share their middle with the image box, not its first voxel: a mirrored scan is then cut into the
+/// mirrored cubes.
+fn centred_cubes(source: &imaging::Grid, h_mm: f64) -> Result<imaging::Grid> {
+    let mut cubes = isotropic_grid(source, h_mm)?;
+    let middle = |grid: &imaging::Grid| {
+        grid.to_world(Vector3::from_fn(|a, _| 0.5 * (grid.size[a] as f64 - 1.0)))
+    };
+    cubes.origin_mm += middle(source) - middle(&cubes);
+    Ok(cubes)
 }
 
 /// Resamples with the mask decided by volume fraction: partial voxels at the bone's edge neither

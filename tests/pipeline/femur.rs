@@ -1,0 +1,135 @@
+//! A synthetic femur: mirrored, turned, and in finer increments.
+
+use imaging::resample::{Interpolation, Outside, resample, resample_labels};
+use imaging::{Grid, Volume};
+use nalgebra::{Rotation3, Vector3};
+use osteoload::report::RunOutcome;
+use osteoload::synth::{Options, Patient, femur};
+
+use super::{FemurCase, scanner_line};
+
+/// A small femur with a short shaft.
+fn patient() -> Patient {
+    femur(&Options {
+        seed: 3,
+        spacing_mm: Some([1.5, 1.5, 2.0]),
+        shaft_mm: 45.0,
+        ..Options::default()
+    })
+    .expect("a patient")
+}
+
+fn label(patient: &Patient) -> u16 {
+    patient.truth.bones[0].label
+}
+
+/// The mirror image: x of the world is negated, the array is left as it is.
+fn mirrored<T: Clone>(volume: &Volume<T>) -> Volume<T> {
+    let mut grid = volume.grid.clone();
+    grid.origin_mm.x = -grid.origin_mm.x;
+    for axis in 0..3 {
+        grid.direction[(0, axis)] = -grid.direction[(0, axis)];
+    }
+    Volume {
+        grid,
+        data: volume.data.clone(),
+    }
+}
+
+#[test]
+fn a_mirrored_femur_breaks_at_the_same_load_on_the_other_side() {
+    let patient = patient();
+    let line = scanner_line(&patient);
+    let settings = ["mesh.voxel_mm=4", "solver.tolerance=1e-8"];
+    let one = FemurCase::new(&patient.ct, &patient.labels, label(&patient), line.clone());
+    let other = FemurCase::new(
+        &mirrored(&patient.ct),
+        &mirrored(&patient.labels),
+        label(&patient),
+        line,
+    );
+    // The label value names the side of the first; the mirror image contradicts it, so both are told.
+    let (a, b) = (one.run(&settings), other.run(&settings));
+    assert_ne!(a.side, b.side);
+    let (a, b) = (
+        a.failure_load_n.expect("a load"),
+        b.failure_load_n.expect("a load"),
+    );
+    assert!((a - b).abs() < 1e-6 * a, "{a} {b}");
+}
+
+#[test]
+fn half_the_increment_finds_the_same_peak() {
+    let patient = patient();
+    let case = FemurCase::new(
+        &patient.ct,
+        &patient.labels,
+        label(&patient),
+        scanner_line(&patient),
+    );
+    let coarse = case.run(&["mesh.voxel_mm=3", "load.increments=80"]);
+    let fine = case.run(&["mesh.voxel_mm=3", "load.increments=160"]);
+    for result in [&coarse, &fine] {
+        assert_eq!(result.outcome, RunOutcome::PeakPassed);
+        assert!(result.force_balance.expect("a balance") < 1e-4);
+    }
+    let (a, b) = (
+        coarse.failure_load_n.expect("a load"),
+        fine.failure_load_n.expect("a load"),
+    );
+    assert!((a - b).abs() < 0.01 * a, "{a} {b}");
+}
+
+#[test]
+fn a_femur_turned_in_the_scanner_keeps_its_load() {
+    let patient = patient();
+    let line = scanner_line(&patient);
+    // Turned by 20 degrees about the long axis of the scanner: seen on a grid whose arrays run as before.
+    let source = &patient.ct.grid;
+    let turn = Rotation3::from_axis_angle(&Vector3::z_axis(), 20f64.to_radians());
+    let centre = source.to_world(Vector3::from_fn(|a, _| 0.5 * (source.size[a] as f64 - 1.0)));
+    let mut size = source.size;
+    for axis in 0..2 {
+        size[axis] = (source.size[axis] as f64 * 1.35) as usize;
+    }
+    let mut seen = Grid {
+        size,
+        direction: turn.matrix() * source.direction,
+        ..source.clone()
+    };
+    let middle = seen.to_world(Vector3::from_fn(|a, _| 0.5 * (size[a] as f64 - 1.0)));
+    seen.origin_mm += centre - middle;
+    let ct = resample(
+        &patient.ct,
+        &seen,
+        Interpolation::CubicBSpline,
+        Outside::Value(-1000.0),
+    );
+    let labels = resample_labels(&patient.labels, &seen);
+    // The turned patient: the same arrays on the straight grid.
+    let straight = Grid {
+        direction: source.direction,
+        origin_mm: seen.origin_mm,
+        ..seen
+    };
+    let turned = FemurCase::new(
+        &Volume {
+            grid: straight.clone(),
+            data: ct.data,
+        },
+        &Volume {
+            grid: straight,
+            data: labels.data,
+        },
+        label(&patient),
+        line.clone(),
+    );
+    let case = FemurCase::new(&patient.ct, &patient.labels, label(&patient), line);
+    let settings = ["mesh.voxel_mm=2"];
+    let (a, b) = (case.run(&settings), turned.run(&settings));
+    let (a, b) = (
+        a.failure_load_n.expect("a load"),
+        b.failure_load_n.expect("a load"),
+    );
+    assert!((a - b).abs() < 0.05 * a, "{a} {b}");
+}

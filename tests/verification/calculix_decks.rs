@@ -1,0 +1,168 @@
+//! Decks solved with CalculiX 2.20 (its reactions and displacements stand beside each deck).
+//!
+//! Tolerances are those of the folder's README: printed digits for linear decks, 1e-5 for perfectly plastic
+//! ones, 5e-5 for the one that ran with CalculiX's loose default controls, 1 % of the peak for softening.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use osteoload::output_dir::Existing;
+use osteoload::progress::Progress;
+use osteoload::run::{DeckFormulation, SolveRequest, solve};
+
+use super::shared;
+
+/// A CSV file as rows of named values.
+fn rows(path: &Path) -> Vec<HashMap<String, String>> {
+    let mut reader = csv::Reader::from_path(path).expect("a CSV file");
+    let header = reader.headers().expect("a header").clone();
+    reader
+        .records()
+        .map(|record| {
+            let record = record.expect("a record");
+            header
+                .iter()
+                .map(str::to_owned)
+                .zip(record.iter().map(str::to_owned))
+                .collect()
+        })
+        .collect()
+}
+
+fn number(row: &HashMap<String, String>, key: &str) -> f64 {
+    row[key].parse().expect("a number")
+}
+
+/// Our reaction of TOP along z at each time, and the displacements of the watched nodes at the last time.
+struct Ours {
+    reactions: Vec<(f64, f64)>,
+    displacements: Vec<(String, [f64; 3])>,
+    converged: bool,
+}
+
+fn ours(folder: &Path, name: &str) -> Ours {
+    let out = tempfile::tempdir().expect("a directory");
+    let request = SolveRequest {
+        deck: folder.join(format!("{name}.inp")),
+        out: out.path().join("result"),
+        existing: Existing::Refuse,
+        formulation: DeckFormulation::AsDeck,
+        tolerance: 1e-8,
+        fields: false,
+    };
+    let finished = solve(&request, &mut Progress::silent()).expect("the deck is solved");
+    let reactions = rows(&finished.place.join("reactions.csv"))
+        .iter()
+        .filter(|row| row["set"] == "TOP")
+        .map(|row| (number(row, "time"), number(row, "rfz_n")))
+        .collect::<Vec<_>>();
+    let last = reactions.last().map_or(0.0, |row| row.0);
+    let displacements = rows(&finished.place.join("displacements.csv"))
+        .iter()
+        .filter(|row| number(row, "time") == last)
+        .map(|row| {
+            (
+                row["node"].clone(),
+                ["ux_mm", "uy_mm", "uz_mm"].map(|key| number(row, key)),
+            )
+        })
+        .collect();
+    Ours {
+        reactions,
+        displacements,
+        converged: finished.converged,
+    }
+}
+
+/// Compares every increment of a deck; `displacements` also the watched nodes of the last one.
+fn compare(name: &str, tolerance: f64, displacements: bool) {
+    let Some(folder) = shared("fe-cases") else {
+        return;
+    };
+    let theirs = rows(&folder.join(format!("{name}.csv")));
+    let ours = ours(&folder, name);
+    assert!(ours.converged, "{name}");
+    let mut compared = 0;
+    for row in theirs.iter().filter(|row| number(row, "time") > 0.0) {
+        let (time, force) = (number(row, "time"), number(row, "RFz_N"));
+        let found = ours.reactions.iter().find(|(t, _)| (t - time).abs() < 1e-6);
+        let (_, found) = found.unwrap_or_else(|| panic!("{name}: no increment at time {time}"));
+        assert!(
+            (found - force).abs() <= tolerance * force.abs(),
+            "{name} at {time}: {found} {force}"
+        );
+        compared += 1;
+    }
+    assert!(compared > 0, "{name}: nothing compared");
+    if displacements {
+        let last = theirs.last().expect("rows");
+        let largest = number(last, "u_applied_mm").abs();
+        assert!(!ours.displacements.is_empty());
+        for (node, found) in &ours.displacements {
+            for (axis, key) in ["ux", "uy", "uz"].into_iter().enumerate() {
+                let expected = number(last, &format!("n{node}_{key}"));
+                assert!(
+                    (found[axis] - expected).abs() <= 1e-5 * largest,
+                    "{name} node {node} {key}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn linear_decks_to_the_printed_digits() {
+    for name in [
+        "a_graded_block_C3D8",
+        "a_graded_block_C3D8I",
+        "e_minifemur_lin_C3D8",
+        "e_minifemur_lin_C3D8I",
+    ] {
+        compare(name, 1e-6, true);
+    }
+}
+
+#[test]
+fn perfectly_plastic_blocks() {
+    compare("b_notched_pp_C3D8", 1e-5, true);
+    compare("b_notched_pp_C3D8I", 1e-5, true);
+}
+
+#[test]
+fn perfectly_plastic_minifemur() {
+    compare("e_minifemur_pp_C3D8", 1e-5, false);
+}
+
+#[test]
+fn perfectly_plastic_minifemur_with_incompatible_modes() {
+    compare("e_minifemur_pp_C3D8I", 5e-5, false);
+}
+
+#[test]
+fn the_softening_minifemur_passes_its_peak_and_goes_on_to_the_end() {
+    let Some(folder) = shared("fe-cases") else {
+        return;
+    };
+    let name = "e_minifemur_soft_C3D8";
+    let ours = ours(&folder, name);
+    assert!(
+        ours.converged,
+        "CalculiX stops at increment 15; every increment must converge here"
+    );
+    let (time, force) = *ours
+        .reactions
+        .iter()
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .expect("rows");
+    let theirs = rows(&folder.join(format!("{name}.csv")));
+    let peak = theirs
+        .iter()
+        .map(|row| number(row, "RFz_N"))
+        .fold(0.0, f64::min);
+    assert!(
+        (force - peak).abs() < 0.01 * peak.abs(),
+        "peak {force}, CalculiX {peak}"
+    );
+    assert!((time - 0.65).abs() < 0.05 * 0.65, "peak at {time}");
+    assert!((ours.reactions.last().expect("rows").0 - 1.0).abs() < 1e-9);
+}
