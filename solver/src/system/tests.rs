@@ -1,0 +1,125 @@
+//! The element tangents against differences of the element forces.
+
+use super::*;
+use crate::material::HardeningCurve;
+use crate::model::Formulation;
+use meshing::mesh::HEX_CORNERS;
+use meshing::{HexMesh, Lattice};
+
+fn one_element(formulation: Formulation, material_model: MaterialModel) -> Model {
+    let spacing = [1.0, 1.2, 0.8];
+    Model {
+        mesh: HexMesh {
+            nodes_mm: HEX_CORNERS
+                .map(|c| std::array::from_fn(|a| c[a] as f64 * spacing[a]))
+                .to_vec(),
+            elements: vec![[0, 1, 2, 3, 4, 5, 6, 7]],
+        },
+        lattice: Some(Lattice {
+            spacing_mm: spacing,
+            cells: [1; 3],
+            element_cells: vec![[0; 3]],
+            node_points: HEX_CORNERS.map(|c| c.map(|i| i as u32)).to_vec(),
+        }),
+        materials: Materials {
+            youngs_modulus_mpa: vec![1500.0],
+            poissons_ratio: vec![0.3],
+            curve: vec![0],
+            // Plateau, softening, residual.
+            curves: vec![HardeningCurve::new(vec![[0.0, 9.0], [0.01, 9.0], [0.1, 4.0]]).unwrap()],
+        },
+        formulation,
+        material_model,
+    }
+}
+
+/// A displacement without symmetry.
+fn displacement(size: f64) -> Vec<f64> {
+    (0..24)
+        .map(|i| size * ((i * i + 3 * i) % 17) as f64 / 17.0)
+        .collect()
+}
+
+/// Largest difference of the element tangent and central differences of the force, over the largest entry.
+fn tangent_error(system: &System, u: &[f64]) -> f64 {
+    let at = system.evaluate(u, Want::TRUE_TANGENT);
+    let step = 1e-7;
+    let (mut error, mut largest) = (0.0f64, 0.0f64);
+    for column in 0..24 {
+        let moved = |sign: f64| {
+            let mut v = u.to_vec();
+            v[column] += sign * step;
+            system.evaluate(&v, Want::Forces).force
+        };
+        let (up, down) = (moved(1.0), moved(-1.0));
+        // The matrix counts corners by their bits; nodes of this mesh are in VTK order.
+        let local = |dof: usize| 8 * (dof / 8) + crate::element::hex8::CORNER_OF_VTK_NODE[dof % 8];
+        for row in 0..24 {
+            let slope = (up[row] - down[row]) / (2.0 * step);
+            let entry = f64::from(at.dense[0].matrices[24 * local(row) + local(column)]);
+            error = error.max((slope - entry).abs());
+            largest = largest.max(slope.abs());
+        }
+    }
+    error / largest
+}
+
+#[test]
+fn element_tangent_is_the_derivative_of_the_force() {
+    for formulation in [
+        Formulation::Full,
+        Formulation::BBar,
+        Formulation::Incompatible,
+    ] {
+        let model = one_element(formulation, MaterialModel::J2);
+        let mut system = System::new(&model, &LoadCase::default()).unwrap();
+        // Plateau from the virgin state, then softening from a committed one.
+        for size in [0.03, 0.12] {
+            let u = displacement(size);
+            let error = tangent_error(&system, &u);
+            assert!(error < 1e-5, "{formulation:?} size {size}: {error}");
+            system.commit(&u);
+        }
+    }
+}
+
+#[test]
+fn secant_tangent_is_exact_for_a_deviatoric_uniform_strain() {
+    // The symmetric tangent leaves the released pressure out; in simple shear there is none.
+    let model = one_element(Formulation::Full, MaterialModel::Secant);
+    let system = System::new(&model, &LoadCase::default()).unwrap();
+    let mut u = vec![0.0; 24];
+    for node in 0..8 {
+        u[node] = 0.05 * model.mesh.nodes_mm[node][2];
+    }
+    let at = system.evaluate(&u, Want::TRUE_TANGENT);
+    assert_eq!(at.phases, [0, 0, 1, 0]);
+    let shear = |size: f64| {
+        let mut v = vec![0.0; 24];
+        for node in 0..8 {
+            v[node] = size * model.mesh.nodes_mm[node][2];
+        }
+        v
+    };
+    let difference = |sign: f64| {
+        system
+            .evaluate(&shear(0.05 + sign * 1e-7), Want::Forces)
+            .force
+    };
+    let (up, down) = (difference(1.0), difference(-1.0));
+    let direction = shear(1.0);
+    let corner = |dof: usize| 8 * (dof / 8) + crate::element::hex8::CORNER_OF_VTK_NODE[dof % 8];
+    for row in 0..24 {
+        let slope = (up[row] - down[row]) / 2e-7;
+        let found: f64 = (0..24)
+            .map(|column| {
+                f64::from(at.dense[0].matrices[24 * corner(row) + corner(column)])
+                    * direction[column]
+            })
+            .sum();
+        assert!(
+            (slope - found).abs() < 1e-4 * 600.0,
+            "{row}: {slope} {found}"
+        );
+    }
+}
