@@ -151,6 +151,7 @@ impl Case {
         if caps.is_empty() {
             let (single, check) = single_bone(&select(&self.labels, &subject.label)?);
             self.add(check);
+            self.add(field_of_view(&single));
             let body = match subject.label[..] {
                 [_] => {
                     let (body, check) = split_body(&single)?;
@@ -301,6 +302,23 @@ fn scan_axes(grid: &Grid) -> [AxisDirection; 3] {
             (_, true) => AxisDirection::Superior,
             (_, false) => AxisDirection::Inferior,
         })
+}
+
+/// A vertebra that reaches the edge of the scan is cut: its height and its load would be those of a part.
+fn field_of_view(mask: &Mask) -> anatomy::Check {
+    const NAME: &str = "vertebra_field_of_view";
+    let touches = mask.bounding_box().is_some_and(|[low, high]| {
+        (0..3).any(|axis| low[axis] == 0 || high[axis] + 1 == mask.grid.size[axis])
+    });
+    if touches {
+        anatomy::Check::refuse(
+            NAME,
+            None,
+            "the vertebra reaches the edge of the scan: it may be cut",
+        )
+    } else {
+        anatomy::Check::pass(NAME, None, "the whole vertebra is in the scan")
+    }
 }
 
 /// The voxels of some labels.

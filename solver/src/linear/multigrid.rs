@@ -180,14 +180,21 @@ impl<'h> Multigrid<'h> {
                 matrix[(i, i)] = largest;
             }
         }
-        let singular = || {
-            Error::Singular(
-                "the coarsest level cannot be factorised; check that the supports hold the body"
-                    .into(),
-            )
-        };
-        self.coarsest = Some(matrix.llt(faer::Side::Lower).map_err(|_| singular())?);
-        Ok(())
+        // Beside a support two coarse functions can agree on all free nodes: the matrix is then only
+        // semi-definite. A shift far below the accuracy that a preconditioner needs makes it definite.
+        for shift in [1e-6, 1e-5, 1e-4, 1e-3] {
+            let mut shifted = matrix.clone();
+            for i in 0..n {
+                shifted[(i, i)] *= 1.0 + shift;
+            }
+            if let Ok(factor) = shifted.llt(faer::Side::Lower) {
+                self.coarsest = Some(factor);
+                return Ok(());
+            }
+        }
+        Err(Error::Singular(
+            "the coarsest level cannot be factorised; check that the supports hold the body".into(),
+        ))
     }
 
     /// `z` = one V-cycle applied to `r`.
