@@ -368,8 +368,9 @@ fn shaft_axis(bone: &BonePoints, shaft: &Line, margin_mm: f64) -> Option<(Line, 
         .filter(|s| shaft.along(s.centroid_mm) < margin_mm)
         .collect();
     let typical = median(below.iter().map(|s| s.area_mm2).collect());
-    // From the margin down to where the bone flares out to the knee, if the scan reaches that far.
-    let knee = below
+    // From the margin down to where the bone flares out to the knee, if the scan reaches that far. The
+    // flare below the lesser trochanter is none: only the distal half is asked.
+    let knee = below[..below.len() / 2]
         .iter()
         .rposition(|s| s.area_mm2 > 1.6 * typical)
         .map_or(0, |n| n + 1);
