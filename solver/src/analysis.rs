@@ -61,8 +61,8 @@ pub fn analyse(
     stepping: &Stepping,
     observer: &mut dyn FnMut(&Snapshot) -> Control,
 ) -> Result<Response> {
-    let system = System::new(model, case)?;
-    let hierarchy = system.hierarchy.clone();
+    let mut system = System::new(model, case)?;
+    let hierarchy = system.hierarchy.take();
     let multigrid = hierarchy.as_ref().map(Multigrid::new);
     let mut run = Run {
         system,

@@ -20,5 +20,5 @@ pub use error::{Error, Result};
 pub use load_case::{LoadCase, Monitor, NodalForce, Prescribed, Stepping};
 pub use material::HardeningCurve;
 pub use model::{Formulation, MaterialModel, Materials, Model};
-pub use response::{FailureLoad, Increment, Outcome, Response};
+pub use response::{Increment, Outcome, Response};
 pub use system::ElementFields;

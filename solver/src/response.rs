@@ -61,14 +61,3 @@ pub struct Response {
     /// Increments that were cut.
     pub cutbacks: usize,
 }
-
-/// A failure load with its origin.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FailureLoad {
-    /// Force, N.
-    pub force_n: f64,
-    /// Displacement of the loading device at that force, mm.
-    pub displacement_mm: f64,
-    /// Increment at which it was found.
-    pub increment: usize,
-}

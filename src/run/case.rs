@@ -1,7 +1,10 @@
 //! One bone of one scan, read, calibrated and looked at.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use calibration::{Calibration, DensityKind, DensityMap};
+use imaging::image::Orientation as FileOrientation;
 use imaging::morphology::{StructuringElement, morph_mm, morph_voxels};
 use imaging::orientation::{AxisDirection, reorient, to_ras_axes};
 use imaging::{Grid, LabelMap, Mask, Volume};
@@ -91,6 +94,7 @@ impl Case {
             vertebra: None,
             scan_grid,
         };
+        case.add(stated_sides(&request.ct)?);
         progress.stage("landmarks");
         match subject.bone {
             Bone::Femur => case.open_femur(&request.plan)?,
@@ -302,6 +306,24 @@ fn scan_axes(grid: &Grid) -> [AxisDirection; 3] {
             (_, true) => AxisDirection::Superior,
             (_, false) => AxisDirection::Inferior,
         })
+}
+
+/// Whether the file itself says where the patient's left is.
+fn stated_sides(ct: &Path) -> anyhow::Result<anatomy::Check> {
+    const NAME: &str = "orientation";
+    let info = imaging::describe(ct).kind(Kind::Input)?;
+    Ok(match info.orientation {
+        FileOrientation::Stated(field) => anatomy::Check::pass(
+            NAME,
+            None,
+            format!("the file says where left is, in {field}"),
+        ),
+        FileOrientation::Assumed(convention) => anatomy::Check::review(
+            NAME,
+            None,
+            format!("the file does not say where left is; taken: {convention}"),
+        ),
+    })
 }
 
 /// A vertebra that reaches the edge of the scan is cut: its height and its load would be those of a part.

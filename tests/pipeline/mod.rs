@@ -6,13 +6,14 @@ mod refusals;
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use imaging::{LabelMap, Volume};
 use osteoload::output_dir::Existing;
 use osteoload::plan::{Assignment, Bone, CalibrationSpec, Plan, Side, Subject};
 use osteoload::progress::Progress;
 use osteoload::protocol::Protocol;
-use osteoload::report::RunResult;
-use osteoload::run::{RunRequest, run};
+use osteoload::report::{Check, RunResult};
+use osteoload::run::{RunRequest, check, run};
 
 /// A femur run on files in `folder`, with `line` calibration of the synthetic scanner.
 pub struct FemurCase {
@@ -45,6 +46,17 @@ impl FemurCase {
     }
 
     pub fn try_run(&self, settings: &[&str]) -> anyhow::Result<RunResult> {
+        let finished = run(&self.request(settings)?, &mut Progress::silent())?;
+        finished.results.into_iter().next().context("a result")
+    }
+
+    /// The gates, refusing or not, without a solution.
+    pub fn checks(&self, settings: &[&str]) -> Vec<Check> {
+        let request = self.request(settings).expect("a request");
+        check(&request, &mut Progress::silent()).expect("the gates")
+    }
+
+    fn request(&self, settings: &[&str]) -> anyhow::Result<RunRequest> {
         let mut subject = Subject::new(Bone::Femur, Some(self.calibration.clone()));
         subject.label = vec![self.label];
         subject.side = self.side;
@@ -53,7 +65,7 @@ impl FemurCase {
             .map(|text| text.parse().expect("a setting"))
             .collect();
         let protocol = Protocol::built_in("saillard2024-femur")?;
-        let request = RunRequest {
+        Ok(RunRequest {
             ct: self.path("ct.nii.gz"),
             mask: self.path("labels.nii.gz"),
             plan_file: None,
@@ -62,8 +74,7 @@ impl FemurCase {
             out: self.path("result"),
             existing: Existing::Overwrite,
             device: "cpu".into(),
-        };
-        Ok(run(&request, &mut Progress::silent())?.results.remove(0))
+        })
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -1,9 +1,15 @@
 //! Inputs that must be refused, each with its own words and the right kind.
 
+use std::io::{Read as _, Write as _};
+
 use calibration::Phantom;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use imaging::{Grid, LabelMap, Volume};
 use osteoload::exit::Ending;
 use osteoload::plan::{Basis, CalibrationSpec, RodSource, Subject};
+use osteoload::report::CheckStatus;
 use osteoload::synth::{Options, Patient, femur};
 
 use super::FemurCase;
@@ -149,4 +155,37 @@ fn a_phantom_with_one_rod() {
     let ending = Ending::of(&error);
     assert_eq!(ending.status, 3, "{}", ending.error);
     assert!(ending.error.contains("rod"), "{}", ending.error);
+}
+
+#[test]
+fn a_file_that_does_not_say_where_left_is_goes_to_review() {
+    let patient = patient();
+    let line = CalibrationSpec::Line {
+        slope: 0.8,
+        intercept: 2.0,
+        basis: Basis::K2hpo4,
+    };
+    let label = patient.truth.bones[0].label;
+    let case = FemurCase::new(&patient.ct, &patient.labels, label, line);
+    let status = || {
+        let checks = case.checks(&[]);
+        let check = checks.into_iter().find(|check| check.name == "orientation");
+        check.expect("the check").status
+    };
+    assert_eq!(status(), CheckStatus::Pass);
+    for name in ["ct.nii.gz", "labels.nii.gz"] {
+        let path = case.path(name);
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(&path).expect("a file");
+        GzDecoder::new(file)
+            .read_to_end(&mut bytes)
+            .expect("its bytes");
+        // NIfTI-1: qform_code at byte 252, sform_code at byte 254.
+        bytes[252..256].fill(0);
+        let file = std::fs::File::create(&path).expect("a file");
+        let mut packed = GzEncoder::new(file, Compression::fast());
+        packed.write_all(&bytes).expect("written");
+        packed.finish().expect("written");
+    }
+    assert_eq!(status(), CheckStatus::Review);
 }

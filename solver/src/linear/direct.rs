@@ -53,9 +53,4 @@ impl SparseFactor {
         }
         (0..self.size).map(|row| x[(row, 0)]).collect()
     }
-
-    /// Whether the matrix is positive definite.
-    pub fn is_positive_definite(&self) -> bool {
-        matches!(self.factor, Factor::Cholesky(_))
-    }
 }
