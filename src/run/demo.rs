@@ -24,9 +24,6 @@ pub struct DemoRequest {
     pub device: String,
 }
 
-/// Voxels of the demo's femur: coarser than the protocol's 1 mm, so that the demo stays short on two cores.
-const VOXELS: &str = "mesh.voxel_mm=1.5";
-
 /// Seed of the demo's patients.
 const SEED: u64 = 1;
 
@@ -41,10 +38,6 @@ pub fn demo(request: &DemoRequest, progress: &mut Progress) -> anyhow::Result<Fi
         "the bone is taken from the synthetic patient's own truth mask: \
          automatic segmentation is not part of this version yet",
     );
-    if request.bones.contains(&Bone::Femur) {
-        progress
-            .note("the demo meshes the femur with voxels of 1.5 mm; the protocol's own are 1 mm");
-    }
     for &bone in &request.bones {
         let patient = out.join(&format!("patient-{bone}"));
         std::fs::create_dir(&patient)?;
@@ -72,7 +65,7 @@ pub fn demo(request: &DemoRequest, progress: &mut Progress) -> anyhow::Result<Fi
         subject.body_weight_kg = Some(75.0);
         let setting = |text: &str| text.parse::<Assignment>().map_err(anyhow::Error::msg);
         let settings = match bone {
-            Bone::Femur => vec![setting(VOXELS)?],
+            Bone::Femur => Vec::new(),
             // Tetrahedra come with a later version; voxels carry the same law and load.
             Bone::Vertebra => vec![setting("mesh.kind=hex")?],
         };

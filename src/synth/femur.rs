@@ -6,11 +6,11 @@
 
 use nalgebra::{Rotation3, Vector3};
 
-use super::random::Draws;
+use super::random::{Draws, Purpose, stream};
 use super::solid::{
     Point, bump, cone, ellipse, intersection, mix, occupancy, segment, smooth_step, sphere, union,
 };
-use super::{Bone, Side, sign};
+use super::{Bone, Parameters, Side, sign};
 
 /// Density of the fatty marrow of the canal, mg/cm³ K2HPO4: about -60 HU seen through the reference
 /// line. Typical value; negative because fat attenuates less than water.
@@ -45,16 +45,22 @@ pub(crate) struct FemurField {
     pub trabecular: f64,
 }
 
-impl FemurField {
-    /// Draws the thicknesses and densities; the landmarks are left at the origin.
-    pub(crate) fn drawn(draws: &mut Draws<'_>) -> Self {
+/// Thicknesses and densities that the two femora of one patient share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FemoralTissue {
+    cortex_shaft: f64,
+    cortex_neck: [f64; 2],
+    cortex_thin: f64,
+    cortical: f64,
+    trabecular: f64,
+}
+
+impl FemoralTissue {
+    /// Draws what the patient of `seed` has; recorded as `femoral_…`.
+    pub(crate) fn drawn(seed: u64, parameters: &mut Parameters) -> Self {
+        let rng = stream(seed, Purpose::FemoralTissue, 0);
+        let mut draws = Draws::new(rng, "femoral_", parameters);
         Self {
-            head: Point::zeros(),
-            head_radius: 23.0,
-            crossing: Point::zeros(),
-            shaft: Point::z(),
-            lesser_trochanter: -20.0,
-            neck_half_height: 16.5,
             cortex_shaft: draws.normal("cortex_shaft_mm", 5.6, 0.5),
             cortex_neck: [
                 draws.normal("cortex_neck_inferior_mm", 2.5, 0.4),
@@ -63,6 +69,26 @@ impl FemurField {
             cortex_thin: draws.normal("cortex_thin_mm", 0.8, 0.1),
             cortical: draws.normal("cortical_mg_cm3", 1050.0, 40.0),
             trabecular: draws.normal("trabecular_factor", 0.85, 0.12),
+        }
+    }
+}
+
+impl FemurField {
+    /// The patient's tissue with the small differences of one side; the landmarks are left at the origin.
+    pub(crate) fn drawn(draws: &mut Draws<'_>, tissue: &FemoralTissue) -> Self {
+        let cortex = draws.normal("cortex_side_factor", 1.0, 0.02);
+        Self {
+            head: Point::zeros(),
+            head_radius: 23.0,
+            crossing: Point::zeros(),
+            shaft: Point::z(),
+            lesser_trochanter: -20.0,
+            neck_half_height: 16.5,
+            cortex_shaft: cortex * tissue.cortex_shaft,
+            cortex_neck: tissue.cortex_neck.map(|thickness| cortex * thickness),
+            cortex_thin: cortex * tissue.cortex_thin,
+            cortical: tissue.cortical,
+            trabecular: tissue.trabecular * draws.normal("trabecular_side_factor", 1.0, 0.03),
         }
     }
 
@@ -189,12 +215,13 @@ impl Femur {
     /// `shaft_mm` of its shaft below the lesser trochanter.
     pub(crate) fn drawn(
         draws: &mut Draws<'_>,
+        tissue: &FemoralTissue,
         side: Side,
         size: f64,
         head_mm: Point,
         shaft_mm: f64,
     ) -> Self {
-        let mut field = FemurField::drawn(draws);
+        let mut field = FemurField::drawn(draws, tissue);
         field.head_radius = draws.normal("head_radius_mm", 23.0 * size, 0.5);
         let offset = draws.normal("head_offset_mm", 43.0 * size, 2.5);
         let head_height = draws.normal("head_above_lesser_trochanter_mm", 51.6 * size, 2.5);

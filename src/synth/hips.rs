@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::femur::Femur;
+use super::femur::{FemoralTissue, Femur};
 use super::pelvis::{HipBone, Sacrum, Shell};
 use super::random::{Draws, Purpose, stream};
 use super::scanner::Scanner;
@@ -27,6 +27,7 @@ struct Hips {
     surroundings: Surroundings,
     scanner: Scanner,
     sacrum: Sacrum,
+    tissue: FemoralTissue,
     parameters: Parameters,
 }
 
@@ -49,6 +50,7 @@ impl Hips {
         let surroundings = Surroundings::drawn(&mut draws, seed, centre, half, back_y);
         let shell = Shell::pelvic(&mut draws);
         let sacrum = Sacrum::drawn(&mut draws, size, shell);
+        let tissue = FemoralTissue::drawn(seed, &mut parameters);
         Self {
             size,
             head_x,
@@ -56,6 +58,7 @@ impl Hips {
             surroundings,
             scanner,
             sacrum,
+            tissue,
             parameters,
         }
     }
@@ -69,7 +72,14 @@ impl Hips {
         let rng = stream(options.seed, Purpose::Bone, index);
         let mut draws = Draws::new(rng, prefix, &mut self.parameters);
         let head = Point::new(self.head_x, 0.0, 0.0);
-        let femur = Femur::drawn(&mut draws, side, self.size, head, options.shaft_mm);
+        let femur = Femur::drawn(
+            &mut draws,
+            &self.tissue,
+            side,
+            self.size,
+            head,
+            options.shaft_mm,
+        );
         let radius = femur.field.head_radius;
         let hip = HipBone::drawn(&mut draws, side, head, radius, self.size, &self.sacrum);
         (femur, hip)

@@ -5,6 +5,7 @@ use imaging::distance::signed_distance_mm;
 use imaging::filter::gaussian;
 use imaging::{Grid, LabelMap, Mask, Volume};
 
+use super::femur::FemoralTissue;
 use super::labelled_femur::{self, LabelledFemur};
 use super::pelvis::Shell;
 use super::random::{Draws, Purpose, stream};
@@ -66,6 +67,7 @@ pub fn from_labels(map: &LabelMap, meaning: LabelMeaning, options: &Options) -> 
     };
     let surroundings = surroundings(&mut draws, seed, map, &bones);
 
+    let femoral = FemoralTissue::drawn(seed, &mut parameters);
     let mut tissues = Vec::with_capacity(bones.len());
     for bone in &bones {
         tissues.push(match (meaning, bone.label) {
@@ -74,7 +76,7 @@ pub fn from_labels(map: &LabelMap, meaning: LabelMeaning, options: &Options) -> 
                 let name = format!("femur{}_", bone.label);
                 let mut draws = Draws::new(rng, name, &mut parameters);
                 Tissue::Femur(Box::new(labelled_femur::find(
-                    &mut draws, map, bone, &bones,
+                    &mut draws, &femoral, map, bone, &bones,
                 )?))
             }
             (LabelMeaning::Hip, _) => Tissue::Shell(pelvic),

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use imaging::LabelMap;
 
-use super::femur::FemurField;
+use super::femur::{FemoralTissue, FemurField};
 use super::fit::{self, Axis, Sphere};
 use super::labelled::LabelledBone;
 use super::random::Draws;
@@ -30,6 +30,7 @@ pub(crate) struct LabelledFemur {
 /// Finds the landmarks of a femur and lays its density field about them.
 pub(crate) fn find(
     draws: &mut Draws<'_>,
+    tissue: &FemoralTissue,
     map: &LabelMap,
     bone: &LabelledBone,
     all: &[LabelledBone],
@@ -37,7 +38,7 @@ pub(crate) fn find(
     let name = format!("label {}", bone.label);
     let head = head(map, bone, all).with_context(|| name.clone())?;
     let shaft = shaft(map, bone, &head).with_context(|| name.clone())?;
-    let mut field = FemurField::drawn(draws);
+    let mut field = FemurField::drawn(draws, tissue);
     let along = (head.centre - shaft.point).dot(&shaft.direction);
     let foot = shaft.point + shaft.direction * along;
     let offset = (head.centre - foot).norm();

@@ -21,6 +21,8 @@ pub(crate) enum Purpose {
     Noise = 4,
     /// Fat and muscle pattern.
     Tissue = 5,
+    /// What the two femora of a patient share.
+    FemoralTissue = 6,
 }
 
 /// The stream of `purpose` and `index` under `seed`.
