@@ -175,6 +175,8 @@ impl Run<'_, '_> {
                     tables: &self.system.tables,
                     moduli_single: at.moduli.iter().map(|&m| m as f32).collect(),
                     moduli: &at.moduli,
+                    flow: &at.flow,
+                    flow_shape: self.system.flow_shape.as_ref(),
                     dense: &at.dense,
                     constrained: &self.system.constrained,
                     instructions: self.system.instructions,

@@ -4,6 +4,9 @@ mod cg;
 mod direct;
 mod hierarchy;
 mod multigrid;
+mod rows;
+mod stencil;
+mod transfer;
 
 pub use cg::{CgEnd, CgResult, conjugate_gradients};
 pub use direct::SparseFactor;

@@ -1,21 +1,24 @@
 //! Geometric multigrid on the voxel lattice, as a preconditioner.
 //!
-//! V-cycle in single precision with Chebyshev smoothing. The coarse matrices are the exact Galerkin
-//! products `P^T A P`, formed element by element, also of elements with a plastic tangent and at
-//! supports: they stay good at the modulus contrasts of bone. The coarsest level is factorised (faer).
+//! V-cycle in single precision with Chebyshev smoothing of the fourth kind (Lottes 2023). The coarse
+//! matrices are the exact Galerkin products `P^T A P`, formed element by element, also of elements with a
+//! plastic tangent and at supports: they stay good at the modulus contrasts of bone. Element matrices live
+//! for one layer of elements only; what is kept are stencils. The coarsest level is factorised (faer).
 
 use faer::linalg::solvers::{Llt, Solve};
 use rayon::prelude::*;
 
-use super::hierarchy::Hierarchy;
+use super::hierarchy::{CoarseLevel, Hierarchy};
+use super::stencil::Stencil;
+use super::transfer::{prolongate, restrict};
 use crate::error::{Error, Result};
-use crate::operator::vector::{chebyshev_step, norm, update};
-use crate::operator::{DenseOperator, LatticeOperator, Operator};
+use crate::operator::vector::{chebyshev_step, correct, fill, norm, update};
+use crate::operator::{LatticeOperator, Operator};
 
 /// Steps of the Chebyshev smoother before and after the coarse correction.
 const SMOOTHING_STEPS: usize = 3;
-/// The smoother works on eigenvalues from the largest down to this fraction of it.
-const SMOOTHED_FRACTION: f64 = 1.0 / 10.0;
+/// The power iteration finds the largest eigenvalue from below; the smoother needs it from above.
+const EIGENVALUE_MARGIN: f64 = 1.15;
 
 type Matrix = [f32; 576];
 
@@ -36,9 +39,16 @@ struct Buffers {
 /// The preconditioner: coarse matrices and smoother of every level.
 pub struct Multigrid<'h> {
     hierarchy: &'h Hierarchy,
-    coarse: Vec<DenseOperator>,
+    stencils: Vec<Stencil>,
     buffers: Vec<Buffers>,
-    coarsest: Option<Llt<f64>>,
+    coarsest: Option<Coarsest>,
+}
+
+/// The factorised matrix of the coarsest level.
+struct Coarsest {
+    factor: Llt<f64>,
+    /// Entry in the level's vectors of each unknown.
+    entries: Vec<usize>,
 }
 
 impl<'h> Multigrid<'h> {
@@ -46,8 +56,10 @@ impl<'h> Multigrid<'h> {
     pub fn new(hierarchy: &'h Hierarchy) -> Self {
         Self {
             hierarchy,
-            coarse: Vec::new(),
-            buffers: Vec::new(),
+            stencils: vec![Stencil::default(); hierarchy.levels.len()],
+            buffers: (0..=hierarchy.levels.len())
+                .map(|_| Buffers::default())
+                .collect(),
             coarsest: None,
         }
     }
@@ -57,42 +69,14 @@ impl<'h> Multigrid<'h> {
     /// # Errors
     /// [`Error::Singular`] when a coarse matrix is not positive definite.
     pub fn set_up(&mut self, fine: &LatticeOperator, thorough: bool) -> Result<()> {
-        let instructions = fine.instructions;
-        if self.buffers.is_empty() {
-            self.buffers = (0..=self.hierarchy.levels.len())
-                .map(|_| Buffers::default())
-                .collect();
-        }
-        if self.coarse.is_empty() {
-            self.coarse = self
-                .hierarchy
-                .levels
-                .iter()
-                .map(|level| DenseOperator {
-                    topology: level.topology.clone(),
-                    matrices: vec![0.0; 576 * level.topology.elements.len()],
-                    instructions,
-                })
-                .collect();
-        }
-        for number in 0..self.coarse.len() {
-            let children = &self.hierarchy.levels[number].children;
-            if number == 0 {
-                let galerkin = FineGalerkin::new(fine);
-                fill_matrices(
-                    &mut self.coarse[0].matrices,
-                    children,
-                    |child, octant, sum| galerkin.add(child, octant, sum),
-                );
-            } else {
-                let (finer, coarser) = self.coarse.split_at_mut(number);
-                let finer = &finer[number - 1].matrices;
-                fill_matrices(&mut coarser[0].matrices, children, |child, octant, sum| {
-                    if let Ok(matrix) = <&Matrix>::try_from(&finer[576 * child..576 * (child + 1)])
-                    {
-                        add_product(matrix, octant, sum);
-                    }
-                });
+        let levels = &self.hierarchy.levels;
+        if let Some(last) = levels.last() {
+            for (stencil, level) in self.stencils.iter_mut().zip(levels) {
+                stencil.clear(&level.layout);
+            }
+            let galerkin = FineGalerkin::new(fine);
+            for layer in 0..last.layout.layers() {
+                fill_layer(levels, &mut self.stencils, &galerkin, layer);
             }
         }
         self.set_up_smoothers(fine, thorough)?;
@@ -104,7 +88,7 @@ impl<'h> Multigrid<'h> {
             let diagonal = if number == 0 {
                 fine.diagonal()
             } else {
-                self.coarse[number - 1].diagonal()
+                self.stencils[number - 1].diagonal(&self.hierarchy.levels[number - 1].layout)
             };
             let largest = diagonal.iter().fold(0.0f64, |m, v| m.max(*v));
             if diagonal
@@ -147,11 +131,8 @@ impl<'h> Multigrid<'h> {
                 v / length + weight * noise
             });
             let apply = |x: &[f32], y: &mut [f32]| {
-                if number == 0 {
-                    Operator::<f32>::apply(fine, x, y)
-                } else {
-                    self.coarse[number - 1].apply(x, y)
-                }
+                fill(y, 0.0);
+                add_product(self.hierarchy, &self.stencils, fine, number, 1.0, x, y);
             };
             buffers.largest =
                 power_iteration(apply, buffers, if first || thorough { 30 } else { 5 })?;
@@ -160,16 +141,22 @@ impl<'h> Multigrid<'h> {
     }
 
     fn factorise(&mut self, fine: &LatticeOperator) -> Result<()> {
-        let (n, dense) = match self.coarse.last() {
-            Some(operator) => (operator.size(), assemble(operator)),
-            None => (3 * fine.topology.nodes, assemble_fine(fine)),
-        };
-        let mut matrix = faer::Mat::<f64>::zeros(n, n);
-        for row in 0..n {
-            for column in 0..n {
-                matrix[(row, column)] = dense[n * row + column];
+        let (dense, entries) = match (self.hierarchy.levels.last(), self.stencils.last()) {
+            (Some(level), Some(stencil)) => {
+                let (dense, points) = stencil.dense(&level.layout);
+                let length = level.layout.rows.length;
+                let entries = (0..3)
+                    .flat_map(|component| points.iter().map(move |point| component * length + point))
+                    .collect();
+                (dense, entries)
             }
-        }
+            _ => (
+                assemble_fine(fine),
+                (0..3 * fine.topology.nodes).collect::<Vec<_>>(),
+            ),
+        };
+        let n = entries.len();
+        let mut matrix = faer::Mat::<f64>::from_fn(n, n, |row, column| dense[n * row + column]);
         let largest = (0..n).map(|i| matrix[(i, i)]).fold(0.0, f64::max);
         for i in 0..n {
             if matrix[(i, i)] <= 1e-12 * largest {
@@ -188,7 +175,7 @@ impl<'h> Multigrid<'h> {
                 shifted[(i, i)] *= 1.0 + shift;
             }
             if let Ok(factor) = shifted.llt(faer::Side::Lower) {
-                self.coarsest = Some(factor);
+                self.coarsest = Some(Coarsest { factor, entries });
                 return Ok(());
             }
         }
@@ -210,66 +197,47 @@ impl<'h> Multigrid<'h> {
         update(z, &self.buffers[0].x, |_, x: f32| f64::from(x) * scale);
     }
 
-    fn apply(&self, fine: &LatticeOperator, level: usize, x: &[f32], y: &mut [f32]) {
-        if level == 0 {
-            Operator::<f32>::apply(fine, x, y)
-        } else {
-            self.coarse[level - 1].apply(x, y)
-        }
+    /// `b -= A d` on a level.
+    fn subtract(&self, fine: &LatticeOperator, level: usize, d: &[f32], b: &mut [f32]) {
+        add_product(self.hierarchy, &self.stencils, fine, level, -1.0, d, b);
     }
 
     /// `x` of the level = V-cycle applied to its `b`.
     fn cycle(&mut self, fine: &LatticeOperator, level: usize) {
-        if level == self.coarse.len() {
+        if level == self.hierarchy.levels.len() {
             self.solve_coarsest(level);
             return;
         }
         let mut here = std::mem::take(&mut self.buffers[level]);
-        let mut product = std::mem::take(&mut here.r);
-        self.smooth(fine, level, &mut here, &mut product, true);
-        let transfer = &self.hierarchy.levels[level].transfer;
-        transfer.restrict(&here.b, &mut self.buffers[level + 1].b);
+        let (rows, coarse_rows) = (self.hierarchy.rows(level), self.hierarchy.rows(level + 1));
+        self.smooth(fine, level, &mut here, true);
+        if level == 0 {
+            // The product does not spare the rows of the supports.
+            for &dof in fine.constrained {
+                here.b[dof as usize] = 0.0;
+            }
+        }
+        restrict(coarse_rows, rows, &here.b, &mut self.buffers[level + 1].b);
         self.cycle(fine, level + 1);
-        here.d.fill(0.0);
-        transfer.prolongate(&self.buffers[level + 1].x, &mut here.d);
-        // Supports, and unknowns without stiffness, take no correction.
-        update(&mut here.d, &here.inverse_diagonal, |d, s| {
-            if s == 0.0 { 0.0 } else { d }
-        });
-        update(&mut here.x, &here.d, |x, d| x + d);
-        self.apply(fine, level, &here.d, &mut product);
-        update(&mut here.b, &product, |b, q| b - q);
-        self.smooth(fine, level, &mut here, &mut product, false);
-        here.r = product;
+        prolongate(coarse_rows, rows, &self.buffers[level + 1].x, &mut here.d);
+        correct(&mut here.d, &mut here.x, &here.inverse_diagonal);
+        self.subtract(fine, level, &here.d, &mut here.b);
+        self.smooth(fine, level, &mut here, false);
         self.buffers[level] = here;
     }
 
-    /// Chebyshev steps on `x`. `b` holds the residual and is kept up to date; with `from_zero` it starts as the
-    /// right-hand side and `x` as zero. After the post-smoothing the residual is not needed and not computed.
-    fn smooth(
-        &self,
-        fine: &LatticeOperator,
-        level: usize,
-        here: &mut Buffers,
-        product: &mut [f32],
-        from_zero: bool,
-    ) {
-        let upper = 1.15 * here.largest;
-        let lower = here.largest * SMOOTHED_FRACTION;
-        let (theta, delta) = (0.5 * (upper + lower), 0.5 * (upper - lower));
-        let sigma = theta / delta;
-        let mut rho = 1.0 / sigma;
+    /// Chebyshev steps of the fourth kind on `x` (Lottes 2023, algorithm 3). `b` holds the residual and is
+    /// kept up to date; with `from_zero` it starts as the right-hand side and `x` as zero. After the
+    /// post-smoothing the residual is not needed and not computed.
+    fn smooth(&self, fine: &LatticeOperator, level: usize, here: &mut Buffers, from_zero: bool) {
+        let largest = EIGENVALUE_MARGIN * here.largest;
         for step in 0..SMOOTHING_STEPS {
-            let first = step == 0;
-            let (keep, take) = if first {
-                here.d.fill(0.0);
-                (0.0, 1.0 / theta)
-            } else {
-                let next = 1.0 / (2.0 * sigma - rho);
-                let pair = (next * rho, 2.0 * next / delta);
-                rho = next;
-                pair
-            };
+            let i = step as f64;
+            let (keep, take) = (
+                (2.0 * i - 1.0) / (2.0 * i + 3.0),
+                (8.0 * i + 4.0) / (2.0 * i + 3.0) / largest,
+            );
+            let keep = if step == 0 { 0.0 } else { keep };
             chebyshev_step(
                 &mut here.d,
                 &mut here.x,
@@ -277,24 +245,26 @@ impl<'h> Multigrid<'h> {
                 &here.inverse_diagonal,
                 keep as f32,
                 take as f32,
-                first && from_zero,
+                step == 0 && from_zero,
             );
             if from_zero || step + 1 < SMOOTHING_STEPS {
-                self.apply(fine, level, &here.d, product);
-                update(&mut here.b, product, |b, q| b - q);
+                self.subtract(fine, level, &here.d, &mut here.b);
             }
         }
     }
 
     fn solve_coarsest(&mut self, level: usize) {
         let here = &mut self.buffers[level];
-        let n = here.b.len();
-        let mut x = faer::Mat::from_fn(n, 1, |row, _| f64::from(here.b[row]));
-        if let Some(factor) = &self.coarsest {
-            factor.solve_in_place(x.as_mut());
-        }
-        for row in 0..n {
-            here.x[row] = if here.inverse_diagonal[row] == 0.0 {
+        let Some(coarsest) = &self.coarsest else {
+            here.x.fill(0.0);
+            return;
+        };
+        let mut x = faer::Mat::from_fn(coarsest.entries.len(), 1, |row, _| {
+            f64::from(here.b[coarsest.entries[row]])
+        });
+        coarsest.factor.solve_in_place(x.as_mut());
+        for (row, &entry) in coarsest.entries.iter().enumerate() {
+            here.x[entry] = if here.inverse_diagonal[entry] == 0.0 {
                 0.0
             } else {
                 x[(row, 0)] as f32
@@ -303,26 +273,81 @@ impl<'h> Multigrid<'h> {
     }
 }
 
-/// Adds the Galerkin products of all children to every coarse element.
-fn fill_matrices(
-    matrices: &mut [f32],
-    children: &[[u32; 8]],
-    add: impl Fn(usize, usize, &mut Matrix) + Sync,
+/// `y += sign * A x` on a level. On the finest the rows of the supports are not spared.
+fn add_product(
+    hierarchy: &Hierarchy,
+    stencils: &[Stencil],
+    fine: &LatticeOperator,
+    level: usize,
+    sign: f32,
+    x: &[f32],
+    y: &mut [f32],
 ) {
+    if level == 0 {
+        fine.add_product(sign, x, y);
+    } else {
+        let layout = &hierarchy.levels[level - 1].layout;
+        stencils[level - 1].add_product(layout, fine.instructions, sign, x, y);
+    }
+}
+
+/// Galerkin matrices of one layer of elements of the last of `levels`, summed into the stencils of all levels on
+/// the way up; returns them for the next coarser level.
+fn fill_layer(
+    levels: &[CoarseLevel],
+    stencils: &mut [Stencil],
+    galerkin: &FineGalerkin,
+    layer: usize,
+) -> Vec<f32> {
+    let (Some((level, finer_levels)), Some((stencil, finer_stencils))) =
+        (levels.split_last(), stencils.split_last_mut())
+    else {
+        return Vec::new();
+    };
+    let finer = finer_levels.last().map(|finer| {
+        let layers = [2 * layer, 2 * layer + 1];
+        layers.map(|layer| {
+            if layer < finer.layout.layers() {
+                let first = finer.layout.layer(layer).start;
+                let matrices = fill_layer(finer_levels, finer_stencils, galerkin, layer);
+                (first, matrices)
+            } else {
+                (0, Vec::new())
+            }
+        })
+    });
+    let elements = level.layout.layer(layer);
+    let mut matrices = vec![0.0; 576 * elements.len()];
     matrices
         .par_chunks_mut(576)
-        .zip(children)
-        .with_min_len(64)
+        .zip(&level.children[elements])
+        .with_min_len(16)
         .for_each(|(target, children)| {
             let mut sum = [0.0; 576];
             for (octant, &child) in children.iter().enumerate() {
-                if child != u32::MAX {
-                    add(child as usize, octant, &mut sum);
+                if child == u32::MAX {
+                    continue;
+                }
+                match &finer {
+                    None => galerkin.add(child as usize, octant, &mut sum),
+                    Some(layers) => {
+                        // The octant's third bit says which of the two layers the child is in.
+                        let (first, matrices) = &layers[octant >> 2];
+                        let start = 576 * (child as usize - first);
+                        if let Ok(matrix) = <&Matrix>::try_from(&matrices[start..start + 576]) {
+                            add_product_of(matrix, octant, &mut sum);
+                        }
+                    }
                 }
             }
             target.copy_from_slice(&sum);
         });
+    stencil.add_layer(&level.layout, layer, &matrices);
+    matrices
 }
+
+/// Marks a place among dense elements.
+const DENSE: u32 = 1 << 31;
 
 /// Galerkin products of the finest level.
 struct FineGalerkin<'a, 'b> {
@@ -330,7 +355,8 @@ struct FineGalerkin<'a, 'b> {
     /// `P^T K P` of each class and octant for a Young's modulus of 1 MPa.
     products: Vec<[Box<Matrix>; 8]>,
     constrained: Vec<bool>,
-    /// Place of each element among the dense elements of its block; `u32::MAX` = elastic.
+    /// Place of each element among the flowing elements of its block, or with [`DENSE`] among the dense ones;
+    /// `u32::MAX` = elastic.
     slot: Vec<u32>,
 }
 
@@ -343,7 +369,7 @@ impl<'a, 'b> FineGalerkin<'a, 'b> {
                 let matrix: Matrix = std::array::from_fn(|i| table.matrix[i] as f32);
                 std::array::from_fn(|octant| {
                     let mut sum = Box::new([0.0; 576]);
-                    add_product(&matrix, octant, &mut sum);
+                    add_product_of(&matrix, octant, &mut sum);
                     sum
                 })
             })
@@ -353,9 +379,12 @@ impl<'a, 'b> FineGalerkin<'a, 'b> {
             constrained[dof as usize] = true;
         }
         let mut slot = vec![u32::MAX; fine.topology.elements.len()];
-        for dense in fine.dense {
-            for (number, &element) in dense.elements.iter().enumerate() {
+        for (flow, dense) in fine.flow.iter().zip(fine.dense) {
+            for (number, element) in flow.elements().enumerate() {
                 slot[element as usize] = number as u32;
+            }
+            for (number, &element) in dense.elements.iter().enumerate() {
+                slot[element as usize] = DENSE | number as u32;
             }
         }
         Self {
@@ -386,9 +415,16 @@ impl<'a, 'b> FineGalerkin<'a, 'b> {
             let modulus = self.fine.moduli[element];
             std::array::from_fn(|i| (modulus * self.fine.tables[class].matrix[i]) as f32)
         } else {
-            let dense = &self.fine.dense[topology.block_of[element] as usize];
-            let start = 576 * slot as usize;
-            std::array::from_fn(|i| dense.matrices[start + i])
+            let block = topology.block_of[element] as usize;
+            match self.fine.flow_shape {
+                Some(shape) if slot & DENSE == 0 => {
+                    shape.matrix(&self.fine.flow[block].tangent(slot as usize))
+                }
+                _ => {
+                    let start = 576 * (slot & !DENSE) as usize;
+                    std::array::from_fn(|i| self.fine.dense[block].matrices[start + i])
+                }
+            }
         };
         if any_held {
             for row in 0..24 {
@@ -399,7 +435,7 @@ impl<'a, 'b> FineGalerkin<'a, 'b> {
                 }
             }
         }
-        add_product(&matrix, octant, sum);
+        add_product_of(&matrix, octant, sum);
     }
 }
 
@@ -429,7 +465,7 @@ fn transposed_interpolation(rows: &mut Matrix, octant: usize) {
 }
 
 /// `sum += P^T matrix P` for a symmetric matrix of the child in `octant`.
-fn add_product(matrix: &Matrix, octant: usize, sum: &mut Matrix) {
+fn add_product_of(matrix: &Matrix, octant: usize, sum: &mut Matrix) {
     let mut left = *matrix;
     transposed_interpolation(&mut left, octant);
     let mut both: Matrix = std::array::from_fn(|i| left[24 * (i % 24) + i / 24]);
@@ -437,26 +473,6 @@ fn add_product(matrix: &Matrix, octant: usize, sum: &mut Matrix) {
     for (sum, value) in sum.iter_mut().zip(&both) {
         *sum += value;
     }
-}
-
-/// The whole matrix of a small level, row by row.
-fn assemble(operator: &DenseOperator) -> Vec<f64> {
-    let (n, nodes) = (operator.size(), operator.topology.nodes);
-    let mut dense = vec![0.0; n * n];
-    for (corners, matrix) in operator
-        .topology
-        .elements
-        .iter()
-        .zip(operator.matrices.chunks_exact(576))
-    {
-        let dof = |local: usize| local / 8 * nodes + corners[local % 8] as usize;
-        for row in 0..24 {
-            for column in 0..24 {
-                dense[n * dof(row) + dof(column)] += f64::from(matrix[24 * row + column]);
-            }
-        }
-    }
-    dense
 }
 
 /// The whole matrix of a mesh too small to be coarsened, column by column of the operator.

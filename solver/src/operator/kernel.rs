@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use super::DenseElements;
+use super::flow::{FlowElements, FlowShape, flow_body};
 use super::tensor::HadamardTable;
 use super::topology::{Block, Run, Topology};
 
@@ -91,22 +92,30 @@ pub enum InstructionSet {
     Portable,
     /// AVX2 with fused multiply-add.
     Avx2Fma,
+    /// AVX-512 (F, VL, DQ, BW).
+    Avx512,
 }
 
 impl InstructionSet {
     /// The best one of this machine.
     pub fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
         {
-            return Self::Avx2Fma;
+            use std::arch::is_x86_feature_detected as detected;
+            if detected!("avx2") && detected!("fma") {
+                let wider = detected!("avx512f")
+                    && detected!("avx512vl")
+                    && detected!("avx512dq")
+                    && detected!("avx512bw");
+                return if wider { Self::Avx512 } else { Self::Avx2Fma };
+            }
         }
         Self::Portable
     }
 }
 
 /// A vector that several threads add to at disjoint places.
-pub(super) struct SharedVector<'a, T> {
+pub(crate) struct SharedVector<'a, T> {
     start: *mut T,
     length: usize,
     owner: PhantomData<&'a mut [T]>,
@@ -116,7 +125,7 @@ pub(super) struct SharedVector<'a, T> {
 unsafe impl<T: Send> Sync for SharedVector<'_, T> {}
 
 impl<'a, T> SharedVector<'a, T> {
-    pub(super) fn new(vector: &'a mut [T]) -> Self {
+    pub(crate) fn new(vector: &'a mut [T]) -> Self {
         Self {
             start: vector.as_mut_ptr(),
             length: vector.len(),
@@ -129,7 +138,7 @@ impl<'a, T> SharedVector<'a, T> {
     /// # Safety
     /// Threads that hold it at the same time must touch disjoint entries.
     #[allow(clippy::mut_from_ref)]
-    pub(super) unsafe fn slice(&self) -> &'a mut [T] {
+    pub(crate) unsafe fn slice(&self) -> &'a mut [T] {
         // SAFETY: start and length come from one live exclusive slice; disjointness is the caller's.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.length) }
     }
@@ -142,7 +151,7 @@ fn multiply_add<T: Real, const FUSED: bool>(a: T, b: T, c: T) -> T {
 
 /// Walsh-Hadamard transform over the eight corners, in place, for `L` elements side by side.
 #[inline(always)]
-fn hadamard<T: Real, const L: usize>(v: &mut [[T; L]; 8]) {
+pub(super) fn hadamard<T: Real, const L: usize>(v: &mut [[T; L]; 8]) {
     for bit in [1, 2, 4] {
         for low in 0..8 {
             if low & bit == 0 {
@@ -193,67 +202,93 @@ fn apply_tables<T: Real, const L: usize, const FUSED: bool>(
     }
 }
 
-/// Adds the elastic elements `first .. first + count` (at most `L`) of a run.
+/// Adds `L` elastic elements of a run from `offset` on; the first `skip` of them count as void.
 #[inline(always)]
-fn apply_lanes<T: Real, const L: usize, const FUSED: bool>(
-    nodes: usize,
+fn add_lanes<T: Real, const L: usize, const FUSED: bool>(
+    work: &ElasticWork<T>,
     run: &Run,
     offset: usize,
-    count: usize,
-    blocks: &[[[T; 3]; 3]; 8],
-    moduli: &[T],
-    x: &[T],
+    skip: usize,
     y: &mut [T],
 ) {
-    let mut scale = [T::default(); L];
+    let blocks = T::blocks(&work.tables[usize::from(run.class)]);
     let first = run.first + offset;
-    scale[..count].copy_from_slice(&moduli[first..first + count]);
+    let mut scale = [T::default(); L];
+    for (lane, (scale, modulus)) in scale.iter_mut().zip(&work.moduli[first..first + L]).enumerate() {
+        *scale = if lane < skip {
+            T::default()
+        } else {
+            work.sign * *modulus
+        };
+    }
+    let at: [usize; 8] =
+        std::array::from_fn(|corner| run.edges[corner >> 1] + (corner & 1) + offset);
     let mut v = [[[T::default(); L]; 8]; 3];
     for component in 0..3 {
         for corner in 0..8 {
-            let start = component * nodes + run.edges[corner >> 1] + (corner & 1) + offset;
-            v[component][corner][..count].copy_from_slice(&x[start..start + count]);
+            let start = component * work.nodes + at[corner];
+            v[component][corner].copy_from_slice(&work.x[start..start + L]);
         }
     }
     apply_tables::<T, L, FUSED>(blocks, &scale, &mut v);
-    for component in 0..3 {
-        for corner in 0..8 {
-            let start = component * nodes + run.edges[corner >> 1] + (corner & 1) + offset;
-            let target = &mut y[start..start + count];
-            for lane in 0..count {
-                target[lane] = target[lane] + v[component][corner][lane];
+    // First all corners at the low end of x, then all at the high end: a load from memory that has just been stored
+    // to with another offset would have to wait for it.
+    for end in 0..2 {
+        for edge in 0..4 {
+            let corner = 2 * edge + end;
+            for component in 0..3 {
+                let start = component * work.nodes + at[corner];
+                for (y, value) in y[start..start + L].iter_mut().zip(&v[component][corner]) {
+                    *y = *y + *value;
+                }
             }
         }
     }
 }
 
+/// What the elastic kernel reads.
+struct ElasticWork<'a, T> {
+    nodes: usize,
+    tables: &'a [HadamardTable],
+    moduli: &'a [T],
+    sign: T,
+    x: &'a [T],
+}
+
+/// Adds a run of at least `L` elements in windows of `L`. The last window reaches back over elements already
+/// done, so that no lane leaves the run and every access has the same width.
 #[inline(always)]
-fn block_body<T: Real, const L: usize, const FUSED: bool>(
-    topology: &Topology,
+fn add_run<T: Real, const L: usize, const FUSED: bool>(
+    work: &ElasticWork<T>,
+    run: &Run,
+    y: &mut [T],
+) {
+    let mut offset = 0;
+    while offset + L <= run.length {
+        add_lanes::<T, L, FUSED>(work, run, offset, 0, y);
+        offset += L;
+    }
+    if offset < run.length {
+        let start = run.length - L;
+        add_lanes::<T, L, FUSED>(work, run, start, offset - start, y);
+    }
+}
+
+/// Adds the runs of a block with the widest windows that fit, at most `widest`.
+#[inline(always)]
+fn block_body<T: Real, const FUSED: bool>(
+    work: &ElasticWork<T>,
+    widest: usize,
     block: &Block,
-    tables: &[HadamardTable],
-    moduli: &[T],
-    x: &[T],
     y: &mut [T],
 ) {
     for run in &block.runs {
-        let blocks = T::blocks(&tables[usize::from(run.class)]);
-        let mut offset = 0;
-        while offset + L <= run.length {
-            apply_lanes::<T, L, FUSED>(topology.nodes, run, offset, L, blocks, moduli, x, y);
-            offset += L;
-        }
-        if offset < run.length {
-            apply_lanes::<T, L, FUSED>(
-                topology.nodes,
-                run,
-                offset,
-                run.length - offset,
-                blocks,
-                moduli,
-                x,
-                y,
-            );
+        match run.length.min(widest) {
+            16.. => add_run::<T, 16, FUSED>(work, run, y),
+            8.. => add_run::<T, 8, FUSED>(work, run, y),
+            4.. => add_run::<T, 4, FUSED>(work, run, y),
+            2.. => add_run::<T, 2, FUSED>(work, run, y),
+            _ => add_run::<T, 1, FUSED>(work, run, y),
         }
     }
 }
@@ -263,6 +298,7 @@ fn dense_element<T: Real, const FUSED: bool>(
     nodes: usize,
     corners: &[u32; 8],
     matrix: &[f32],
+    sign: T,
     x: &[T],
     y: &mut [T],
 ) {
@@ -280,7 +316,7 @@ fn dense_element<T: Real, const FUSED: bool>(
     for component in 0..3 {
         for corner in 0..8 {
             let at = component * nodes + corners[corner] as usize;
-            y[at] = y[at] + sum[8 * component + corner];
+            y[at] = y[at] + sign * sum[8 * component + corner];
         }
     }
 }
@@ -289,6 +325,7 @@ fn dense_element<T: Real, const FUSED: bool>(
 fn dense_body<T: Real, const FUSED: bool>(
     topology: &Topology,
     dense: &DenseElements,
+    sign: T,
     x: &[T],
     y: &mut [T],
 ) {
@@ -297,113 +334,128 @@ fn dense_body<T: Real, const FUSED: bool>(
             topology.nodes,
             &topology.elements[element as usize],
             matrix,
+            sign,
             x,
             y,
         );
     }
 }
 
-#[inline(always)]
-fn all_dense_body<const FUSED: bool>(
-    topology: &Topology,
-    block: &Block,
-    matrices: &[f32],
-    x: &[f32],
-    y: &mut [f32],
-) {
-    for element in block.elements.clone() {
-        let matrix = &matrices[576 * element..576 * (element + 1)];
-        dense_element::<f32, FUSED>(topology.nodes, &topology.elements[element], matrix, x, y);
-    }
-}
-
-/// Lanes of the wide kernels: two AVX registers per value in double precision, one in single.
-const LANES: usize = 8;
-
 #[cfg(target_arch = "x86_64")]
 mod wide {
     use super::*;
 
     #[target_feature(enable = "avx2,fma")]
-    pub(super) fn block<T: Real>(
+    pub(super) fn block_avx2<T: Real>(work: &ElasticWork<T>, block: &Block, y: &mut [T]) {
+        block_body::<T, true>(work, 32 / size_of::<T>(), block, y);
+    }
+
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+    pub(super) fn block_avx512<T: Real>(work: &ElasticWork<T>, block: &Block, y: &mut [T]) {
+        block_body::<T, true>(work, 64 / size_of::<T>(), block, y);
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn dense<T: Real>(
         topology: &Topology,
-        block: &Block,
-        tables: &[HadamardTable],
-        moduli: &[T],
+        dense: &DenseElements,
+        sign: T,
         x: &[T],
         y: &mut [T],
     ) {
-        if size_of::<T>() == 8 {
-            block_body::<T, 4, true>(topology, block, tables, moduli, x, y);
-        } else {
-            block_body::<T, LANES, true>(topology, block, tables, moduli, x, y);
-        }
+        dense_body::<T, true>(topology, dense, sign, x, y);
     }
 
     #[target_feature(enable = "avx2,fma")]
-    pub(super) fn dense<T: Real>(topology: &Topology, dense: &DenseElements, x: &[T], y: &mut [T]) {
-        dense_body::<T, true>(topology, dense, x, y);
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) fn all_dense(
+    pub(super) fn flow_avx2<T: Real>(
+        shape: &FlowShape,
         topology: &Topology,
-        block: &Block,
-        matrices: &[f32],
-        x: &[f32],
-        y: &mut [f32],
+        flow: &FlowElements,
+        sign: T,
+        x: &[T],
+        y: &mut [T],
     ) {
-        all_dense_body::<true>(topology, block, matrices, x, y);
+        flow_body(shape, topology, flow, sign, x, y);
+    }
+
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+    pub(super) fn flow_avx512<T: Real>(
+        shape: &FlowShape,
+        topology: &Topology,
+        flow: &FlowElements,
+        sign: T,
+        x: &[T],
+        y: &mut [T],
+    ) {
+        flow_body(shape, topology, flow, sign, x, y);
     }
 }
 
-/// Adds the elastic elements of a block.
+/// Adds `sign` times the flowing elements of a block.
+pub(super) fn apply_flow<T: Real>(
+    instructions: InstructionSet,
+    shape: &FlowShape,
+    topology: &Topology,
+    flow: &FlowElements,
+    sign: T,
+    x: &[T],
+    y: &mut [T],
+) {
+    match instructions {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `detect` found AVX-512 on this machine.
+        InstructionSet::Avx512 => unsafe { wide::flow_avx512(shape, topology, flow, sign, x, y) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `detect` found AVX2 and FMA on this machine.
+        InstructionSet::Avx2Fma => unsafe { wide::flow_avx2(shape, topology, flow, sign, x, y) },
+        _ => flow_body(shape, topology, flow, sign, x, y),
+    }
+}
+
+/// Adds `sign` times the elastic elements of a block.
 pub(super) fn apply_block<T: Real>(
     instructions: InstructionSet,
     topology: &Topology,
     block: &Block,
     tables: &[HadamardTable],
     moduli: &[T],
+    sign: T,
     x: &[T],
     y: &mut [T],
 ) {
+    let work = ElasticWork {
+        nodes: topology.nodes,
+        tables,
+        moduli,
+        sign,
+        x,
+    };
     match instructions {
         #[cfg(target_arch = "x86_64")]
+        // SAFETY: `detect` found AVX-512 on this machine.
+        InstructionSet::Avx512 => unsafe { wide::block_avx512(&work, block, y) },
+        #[cfg(target_arch = "x86_64")]
         // SAFETY: `detect` found AVX2 and FMA on this machine.
-        InstructionSet::Avx2Fma => unsafe { wide::block(topology, block, tables, moduli, x, y) },
-        _ => block_body::<T, 4, false>(topology, block, tables, moduli, x, y),
+        InstructionSet::Avx2Fma => unsafe { wide::block_avx2(&work, block, y) },
+        _ => block_body::<T, false>(&work, 4, block, y),
     }
 }
 
-/// Adds the elements of a block that carry their own matrix.
+/// Adds `sign` times the elements of a block that carry their own matrix.
 pub(super) fn apply_dense<T: Real>(
     instructions: InstructionSet,
     topology: &Topology,
     dense: &DenseElements,
+    sign: T,
     x: &[T],
     y: &mut [T],
 ) {
     match instructions {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `detect` found AVX2 and FMA on this machine.
-        InstructionSet::Avx2Fma => unsafe { wide::dense(topology, dense, x, y) },
-        _ => dense_body::<T, false>(topology, dense, x, y),
-    }
-}
-
-/// Adds all elements of a block of a coarse operator.
-pub(super) fn apply_all_dense(
-    instructions: InstructionSet,
-    topology: &Topology,
-    block: &Block,
-    matrices: &[f32],
-    x: &[f32],
-    y: &mut [f32],
-) {
-    match instructions {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `detect` found AVX2 and FMA on this machine.
-        InstructionSet::Avx2Fma => unsafe { wide::all_dense(topology, block, matrices, x, y) },
-        _ => all_dense_body::<false>(topology, block, matrices, x, y),
+        // SAFETY: `detect` found AVX2 and FMA on this machine, also where it found AVX-512.
+        InstructionSet::Avx512 | InstructionSet::Avx2Fma => unsafe {
+            wide::dense(topology, dense, sign, x, y);
+        },
+        _ => dense_body::<T, false>(topology, dense, sign, x, y),
     }
 }

@@ -1,23 +1,26 @@
 //! The tangent stiffness as an operator: elements that behave elastically share one small table per
-//! Poisson's ratio and are applied in the Walsh-Hadamard basis; the others carry their own 24x24 matrix.
+//! Poisson's ratio and are applied in the Walsh-Hadamard basis; elements in plastic flow are applied at
+//! their Gauss points; what fits neither carries its own 24x24 matrix.
 //!
 //! Vectors are ordered by component first: entry `component * nodes + node`. Elements are worked on in
 //! blocks of whole lattice layers; blocks of one colour share no node, so that they run in parallel and
 //! every node still receives its contributions in one fixed order. The result does not depend on the
 //! number of threads.
 
+mod flow;
 mod kernel;
 mod tensor;
 mod topology;
 pub(crate) mod vector;
 
+pub use flow::{FlowElements, FlowShape, FlowTangent};
 pub use kernel::{InstructionSet, Real};
 pub use tensor::HadamardTable;
 pub use topology::{Block, Topology};
 
 use rayon::prelude::*;
 
-use kernel::SharedVector;
+pub(crate) use kernel::SharedVector;
 
 /// All a linear solver may know of a matrix.
 pub trait Operator<T>: Sync {
@@ -43,10 +46,14 @@ pub struct LatticeOperator<'a> {
     pub topology: &'a Topology,
     /// One table per material class, for a Young's modulus of 1 MPa.
     pub tables: &'a [HadamardTable],
-    /// Young's (or secant) modulus of each element, MPa; 0 where the element is in `dense`.
+    /// Young's (or secant) modulus of each element, MPa; 0 where the element is in `flow` or `dense`.
     pub moduli: &'a [f64],
     /// The same in single precision.
     pub moduli_single: Vec<f32>,
+    /// Elements in plastic flow, per block.
+    pub flow: &'a [FlowElements],
+    /// What their shape adds.
+    pub flow_shape: Option<&'a FlowShape>,
     /// Elements with their own matrix, per block.
     pub dense: &'a [DenseElements],
     /// Constrained unknowns, ascending: rows and columns of the operator that are zero.
@@ -73,6 +80,11 @@ impl LatticeOperator<'_> {
     /// `y = K x` with the rows of the constrained unknowns kept.
     pub fn apply_unmasked<T: Real>(&self, x: &[T], y: &mut [T]) {
         vector::fill(y, T::default());
+        self.add_product(T::of(1.0), x, y);
+    }
+
+    /// `y += sign * K x` with the rows of the constrained unknowns kept.
+    pub fn add_product<T: Real>(&self, sign: T, x: &[T], y: &mut [T]) {
         let moduli = T::select(self.moduli, &self.moduli_single);
         let shared = SharedVector::new(y);
         self.topology.for_each_block(|number, block| {
@@ -84,10 +96,29 @@ impl LatticeOperator<'_> {
                 block,
                 self.tables,
                 moduli,
+                sign,
                 x,
                 y,
             );
-            kernel::apply_dense(self.instructions, self.topology, &self.dense[number], x, y);
+            if let Some(shape) = self.flow_shape {
+                kernel::apply_flow(
+                    self.instructions,
+                    shape,
+                    self.topology,
+                    &self.flow[number],
+                    sign,
+                    x,
+                    y,
+                );
+            }
+            kernel::apply_dense(
+                self.instructions,
+                self.topology,
+                &self.dense[number],
+                sign,
+                x,
+                y,
+            );
         });
     }
 
@@ -108,6 +139,15 @@ impl LatticeOperator<'_> {
                     }
                 }
             }
+            if let Some(shape) = self.flow_shape {
+                for (place, element) in self.flow[number].elements().enumerate() {
+                    let values = shape.diagonal(&self.flow[number].tangent(place));
+                    for local in 0..24 {
+                        let node = self.topology.elements[element as usize][local % 8] as usize;
+                        diagonal[local / 8 * nodes + node] += f64::from(values[local]);
+                    }
+                }
+            }
             let dense = &self.dense[number];
             for (slot, &element) in dense.elements.iter().enumerate() {
                 let matrix = &dense.matrices[576 * slot..576 * (slot + 1)];
@@ -119,60 +159,6 @@ impl LatticeOperator<'_> {
         }
         for &dof in self.constrained {
             diagonal[dof as usize] = 0.0;
-        }
-        diagonal
-    }
-}
-
-/// A coarse operator: one dense matrix per element.
-#[derive(Clone, Debug)]
-pub struct DenseOperator {
-    /// Elements and blocks.
-    pub topology: Topology,
-    /// 24x24 matrices, one per element.
-    pub matrices: Vec<f32>,
-    /// Instruction set of the kernels.
-    pub instructions: InstructionSet,
-}
-
-impl Operator<f32> for DenseOperator {
-    fn size(&self) -> usize {
-        3 * self.topology.nodes
-    }
-
-    fn apply(&self, x: &[f32], y: &mut [f32]) {
-        vector::fill(y, 0.0);
-        let shared = SharedVector::new(y);
-        self.topology.for_each_block(|_, block| {
-            // SAFETY: blocks that run at the same time have no node in common (Topology::new).
-            let y = unsafe { shared.slice() };
-            kernel::apply_all_dense(
-                self.instructions,
-                &self.topology,
-                block,
-                &self.matrices,
-                x,
-                y,
-            );
-        });
-    }
-}
-
-impl DenseOperator {
-    /// The diagonal.
-    pub fn diagonal(&self) -> Vec<f64> {
-        let nodes = self.topology.nodes;
-        let mut diagonal = vec![0.0; 3 * nodes];
-        for (corners, matrix) in self
-            .topology
-            .elements
-            .iter()
-            .zip(self.matrices.chunks_exact(576))
-        {
-            for local in 0..24 {
-                diagonal[local / 8 * nodes + corners[local % 8] as usize] +=
-                    f64::from(matrix[25 * local]);
-            }
         }
         diagonal
     }

@@ -92,3 +92,22 @@ pub(crate) fn chebyshev_step(
             .for_each(|((d, x), (r, s))| part(d, x, r, s));
     }
 }
+
+/// `x += d` where `inverse_diagonal` is not zero; `d` becomes zero elsewhere: supports, and unknowns without
+/// stiffness, take no correction.
+pub(crate) fn correct(d: &mut [f32], x: &mut [f32], inverse_diagonal: &[f32]) {
+    let part = |d: &mut [f32], x: &mut [f32], s: &[f32]| {
+        for i in 0..d.len() {
+            d[i] = if s[i] == 0.0 { 0.0 } else { d[i] };
+            x[i] += d[i];
+        }
+    };
+    if d.len() <= CHUNK {
+        part(d, x, inverse_diagonal);
+    } else {
+        d.par_chunks_mut(CHUNK)
+            .zip(x.par_chunks_mut(CHUNK))
+            .zip(inverse_diagonal.par_chunks(CHUNK))
+            .for_each(|((d, x), s)| part(d, x, s));
+    }
+}

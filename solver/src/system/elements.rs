@@ -2,12 +2,13 @@
 
 use nalgebra::{SMatrix, SVector};
 
-use super::{ElementResponse, ElementState, LocalVector, Shapes, System, Want};
+use super::{ElementResponse, ElementState, ElementTangent, LocalVector, Shapes, System, Want};
 use crate::element::HexElement;
 use crate::element::hex8::{ElementMatrix, elasticity_matrix};
 use crate::material::HardeningCurve;
 use crate::material::j2::{self, Moduli};
 use crate::model::{Formulation, MaterialModel};
+use crate::operator::FlowTangent;
 
 impl System<'_> {
     #[inline(always)]
@@ -64,11 +65,25 @@ impl System<'_> {
             }
         }
         let tangent = match want {
+            Want::Tangent { lowest_slope } if flows && self.flow_shape.is_some() => {
+                let mut tangent = FlowTangent {
+                    bulk: moduli.bulk as f32,
+                    deviatoric: [0.0; 8],
+                    flow: [[0.0; 5]; 8],
+                };
+                for point in 0..8 {
+                    let flow = updates[point].flow.as_ref();
+                    let (deviatoric, m) = j2::tangent_parts(flow, moduli, lowest_slope * modulus);
+                    tangent.deviatoric[point] = deviatoric as f32;
+                    tangent.flow[point] = m.map(|m| m as f32);
+                }
+                Some(ElementTangent::Flow(Box::new(tangent)))
+            }
             Want::Tangent { lowest_slope } if flows => {
                 let tangents = std::array::from_fn(|point| {
                     j2::tangent(updates[point].flow.as_ref(), moduli, lowest_slope * modulus)
                 });
-                Some(shape.stiffness(&tangents).0)
+                Some(ElementTangent::Matrix(shape.stiffness(&tangents).0))
             }
             _ => None,
         };
@@ -257,9 +272,9 @@ impl System<'_> {
                 // Symmetric part of the exact derivative: the pressure that the falling secant modulus
                 // releases is left out.
                 let release = (secant - slope) * shape.volume * modulus / (3.0 * shear);
-                Some(Box::new(std::array::from_fn(|i| {
+                Some(ElementTangent::Matrix(Box::new(std::array::from_fn(|i| {
                     secant * unit[i] - release * gradient[i / 24] * gradient[i % 24]
-                })))
+                }))))
             }
             _ => None,
         };

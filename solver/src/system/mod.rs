@@ -11,8 +11,10 @@ use crate::error::{Error, Result};
 use crate::linear::Hierarchy;
 use crate::load_case::LoadCase;
 use crate::material::j2::{Moduli, PlasticState};
-use crate::model::{MaterialModel, Materials, Model};
-use crate::operator::{Block, DenseElements, HadamardTable, InstructionSet, Topology};
+use crate::model::{Formulation, MaterialModel, Materials, Model};
+use crate::operator::{
+    Block, DenseElements, FlowElements, FlowShape, FlowTangent, HadamardTable, InstructionSet, Topology,
+};
 
 use elements::multiply;
 pub use fields::ElementFields;
@@ -50,6 +52,8 @@ pub(crate) struct System<'a> {
     /// External forces at load factor 1.
     pub(crate) forces: Vec<f64>,
     pub(crate) instructions: InstructionSet,
+    /// How flowing elements are applied at their Gauss points; `None` where they need a matrix.
+    pub(crate) flow_shape: Option<FlowShape>,
     shapes: Shapes,
     /// Number in `states` of each element; `u32::MAX` = elastic.
     state_of: Vec<u32>,
@@ -62,6 +66,7 @@ pub(crate) struct System<'a> {
 pub(crate) struct Evaluation {
     pub(crate) force: Vec<f64>,
     pub(crate) moduli: Vec<f64>,
+    pub(crate) flow: Vec<FlowElements>,
     pub(crate) dense: Vec<DenseElements>,
     /// Matrices of all elements in double precision, for meshes that are no lattice.
     pub(crate) assembled: Vec<Box<ElementMatrix>>,
@@ -74,13 +79,19 @@ pub(crate) struct Evaluation {
 struct ElementResponse {
     force: LocalVector,
     /// Tangent, when it differs from `modulus` times the unit matrix.
-    tangent: Option<Box<ElementMatrix>>,
+    tangent: Option<ElementTangent>,
     /// Young's or secant modulus.
     modulus: f64,
     /// 0 elastic, then the segment of the curve.
     phase: usize,
     state: Option<Box<ElementState>>,
     failed: bool,
+}
+
+/// The tangent of an element that is no elastic one.
+enum ElementTangent {
+    Flow(Box<FlowTangent>),
+    Matrix(Box<ElementMatrix>),
 }
 
 /// What is wanted besides the forces.
@@ -113,6 +124,7 @@ impl<'a> System<'a> {
             nodes.map(|node| model.mesh.nodes_mm[node as usize])
         };
         let (shapes, topology, tables, hierarchy);
+        let mut flow_shape = None;
         if let Some(lattice) = &model.lattice {
             let shape = HexElement::new(
                 meshing::mesh::HEX_CORNERS
@@ -136,6 +148,10 @@ impl<'a> System<'a> {
                 lattice.element_cells[element][2]
             });
             hierarchy = Some(Hierarchy::new(lattice));
+            if !shape.modes && model.material_model == MaterialModel::J2 {
+                let mean = model.formulation == Formulation::BBar;
+                flow_shape = Some(FlowShape::new(lattice.spacing_mm, &shape, mean));
+            }
             shapes = Shapes::Uniform(Box::new(shape));
         } else {
             let each = (0..model.mesh.elements.len())
@@ -178,6 +194,7 @@ impl<'a> System<'a> {
             prescribed_mm,
             forces,
             instructions: InstructionSet::detect(),
+            flow_shape,
             shapes,
             state_of,
             states,
@@ -224,6 +241,7 @@ impl<'a> System<'a> {
         let mut evaluation = Evaluation {
             force: vec![0.0; u.len()],
             moduli: vec![0.0; elements],
+            flow: vec![FlowElements::default(); self.topology.blocks.len()],
             dense: vec![DenseElements::default(); self.topology.blocks.len()],
             assembled: Vec::new(),
             phases: [0; 4],
@@ -245,6 +263,7 @@ impl<'a> System<'a> {
                     }
                 }
                 evaluation.moduli[block.elements.clone()].copy_from_slice(&result.moduli);
+                evaluation.flow[number] = result.flow;
                 evaluation.dense[number] = result.dense;
                 evaluation.assembled.extend(result.assembled);
                 for phase in 0..4 {
@@ -259,8 +278,8 @@ impl<'a> System<'a> {
     fn evaluate_block(&self, block: &Block, u: &[f64], want: Want) -> BlockResult {
         match self.instructions {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `detect` found AVX2 and FMA on this machine.
-            InstructionSet::Avx2Fma => unsafe { self.evaluate_block_wide(block, u, want) },
+            // SAFETY: `detect` found AVX2 and FMA on this machine, also where it found AVX-512.
+            InstructionSet::Avx512 | InstructionSet::Avx2Fma => unsafe { self.evaluate_block_wide(block, u, want) },
             _ => self.evaluate_block_body(block, u, want),
         }
     }
@@ -276,6 +295,7 @@ impl<'a> System<'a> {
         let mut result = BlockResult {
             forces: Vec::with_capacity(block.elements.len()),
             moduli: Vec::with_capacity(block.elements.len()),
+            flow: FlowElements::default(),
             dense: DenseElements::default(),
             assembled: Vec::new(),
             phases: [0; 4],
@@ -287,22 +307,29 @@ impl<'a> System<'a> {
             result.phases[response.phase.min(3)] += 1;
             result.failed |= response.failed;
             result.forces.push(response.force);
-            if whole_matrices {
-                let matrix = response.tangent.unwrap_or_else(|| {
-                    let unit = self.unit_matrix(element);
-                    Box::new(std::array::from_fn(|i| response.modulus * unit[i]))
-                });
-                result.assembled.push(matrix);
-                result.moduli.push(0.0);
-            } else if let Some(matrix) = response.tangent {
-                result.dense.elements.push(element as u32);
-                result
-                    .dense
-                    .matrices
-                    .extend(matrix.iter().map(|&value| value as f32));
-                result.moduli.push(0.0);
-            } else {
-                result.moduli.push(response.modulus);
+            match response.tangent {
+                Some(ElementTangent::Flow(tangent)) => {
+                    result.flow.push(element as u32, &tangent);
+                    result.moduli.push(0.0);
+                }
+                Some(ElementTangent::Matrix(matrix)) if !whole_matrices => {
+                    result.dense.elements.push(element as u32);
+                    let single = matrix.iter().map(|&value| value as f32);
+                    result.dense.matrices.extend(single);
+                    result.moduli.push(0.0);
+                }
+                tangent if whole_matrices => {
+                    let matrix = match tangent {
+                        Some(ElementTangent::Matrix(matrix)) => matrix,
+                        _ => {
+                            let unit = self.unit_matrix(element);
+                            Box::new(std::array::from_fn(|i| response.modulus * unit[i]))
+                        }
+                    };
+                    result.assembled.push(matrix);
+                    result.moduli.push(0.0);
+                }
+                _ => result.moduli.push(response.modulus),
             }
         }
         result
@@ -352,6 +379,7 @@ impl<'a> System<'a> {
 struct BlockResult {
     forces: Vec<LocalVector>,
     moduli: Vec<f64>,
+    flow: FlowElements,
     dense: DenseElements,
     assembled: Vec<Box<ElementMatrix>>,
     phases: [usize; 4],
