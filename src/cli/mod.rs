@@ -144,13 +144,14 @@ pub fn main() -> ExitCode {
 fn execute(cli: &Cli) -> anyhow::Result<()> {
     let globals = &cli.globals;
     globals.check_device()?;
+    let mut pool = rayon::ThreadPoolBuilder::new().stack_size(WORKER_STACK_BYTES);
     if let Some(threads) = globals.threads {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(usize::from(threads))
-            .build_global()
-            .context("the threads cannot be started")?;
+        pool = pool.num_threads(usize::from(threads));
     }
-    match &cli.command {
+    pool.build_global()
+        .context("the threads cannot be started")?;
+    // On a thread of the pool: from any other, each of the solver's short parallel loops would wait for a hand-over.
+    rayon::scope(|_| match &cli.command {
         Command::Demo(args) => args.execute(globals),
         Command::Run(args) => args.execute(globals),
         Command::Solve(args) => args.execute(globals),
@@ -162,8 +163,11 @@ fn execute(cli: &Cli) -> anyhow::Result<()> {
         Command::Protocol(args) => args.execute(),
         Command::Verify(args) => args.execute(globals),
         Command::Doctor(args) => args.execute(),
-    }
+    })
 }
+
+/// Stack of a worker thread, as a main thread usually has.
+const WORKER_STACK_BYTES: usize = 8 << 20;
 
 /// On Ctrl-C or termination: removes what is half written and ends with 130.
 fn handle_interruption() -> anyhow::Result<()> {
