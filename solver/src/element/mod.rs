@@ -1,5 +1,7 @@
 //! Finite elements.
 
+pub mod gauss_box;
 pub mod hex8;
 
+pub use gauss_box::GaussBox;
 pub use hex8::{HexElement, LOCAL_DOFS};

@@ -12,8 +12,8 @@ use super::hierarchy::{CoarseLevel, Hierarchy};
 use super::stencil::Stencil;
 use super::transfer::{prolongate, restrict};
 use crate::error::{Error, Result};
-use crate::operator::vector::{chebyshev_step, correct, fill, norm, update};
-use crate::operator::{LatticeOperator, Operator};
+use crate::operator::vector::{ChebyshevStep, chebyshev_step, correct, fill, norm, update};
+use crate::operator::{LatticeOperator, Operator, for_each_set};
 
 /// Steps of the Chebyshev smoother before and after the coarse correction.
 const SMOOTHING_STEPS: usize = 3;
@@ -146,7 +146,9 @@ impl<'h> Multigrid<'h> {
                 let (dense, points) = stencil.dense(&level.layout);
                 let length = level.layout.rows.length;
                 let entries = (0..3)
-                    .flat_map(|component| points.iter().map(move |point| component * length + point))
+                    .flat_map(|component| {
+                        points.iter().map(move |point| component * length + point)
+                    })
                     .collect();
                 (dense, entries)
             }
@@ -237,15 +239,16 @@ impl<'h> Multigrid<'h> {
                 (2.0 * i - 1.0) / (2.0 * i + 3.0),
                 (8.0 * i + 4.0) / (2.0 * i + 3.0) / largest,
             );
-            let keep = if step == 0 { 0.0 } else { keep };
             chebyshev_step(
+                ChebyshevStep {
+                    keep: if step == 0 { 0.0 } else { keep as f32 },
+                    take: take as f32,
+                    first: step == 0 && from_zero,
+                },
                 &mut here.d,
                 &mut here.x,
                 &here.b,
                 &here.inverse_diagonal,
-                keep as f32,
-                take as f32,
-                step == 0 && from_zero,
             );
             if from_zero || step + 1 < SMOOTHING_STEPS {
                 self.subtract(fine, level, &here.d, &mut here.b);
@@ -316,6 +319,7 @@ fn fill_layer(
             }
         })
     });
+    let instructions = galerkin.fine.instructions;
     let elements = level.layout.layer(layer);
     let mut matrices = vec![0.0; 576 * elements.len()];
     matrices
@@ -323,27 +327,50 @@ fn fill_layer(
         .zip(&level.children[elements])
         .with_min_len(16)
         .for_each(|(target, children)| {
-            let mut sum = [0.0; 576];
-            for (octant, &child) in children.iter().enumerate() {
-                if child == u32::MAX {
-                    continue;
-                }
-                match &finer {
-                    None => galerkin.add(child as usize, octant, &mut sum),
-                    Some(layers) => {
-                        // The octant's third bit says which of the two layers the child is in.
-                        let (first, matrices) = &layers[octant >> 2];
-                        let start = 576 * (child as usize - first);
-                        if let Ok(matrix) = <&Matrix>::try_from(&matrices[start..start + 576]) {
-                            add_product_of(matrix, octant, &mut sum);
-                        }
-                    }
-                }
-            }
-            target.copy_from_slice(&sum);
+            sum_children(instructions, galerkin, finer.as_ref(), children, target);
         });
     stencil.add_layer(&level.layout, layer, &matrices);
     matrices
+}
+
+/// First element and matrices of two layers of finer elements.
+type FinerLayers = [(usize, Vec<f32>); 2];
+
+for_each_set! {
+    /// Sum of the Galerkin products of the children of an element.
+    fn sum_children<>(
+        galerkin: &FineGalerkin,
+        finer: Option<&FinerLayers>,
+        children: &[u32; 8],
+        target: &mut [f32],
+    ) = sum_children_body(galerkin, finer, children, target)
+}
+
+#[inline(always)]
+fn sum_children_body(
+    galerkin: &FineGalerkin,
+    finer: Option<&FinerLayers>,
+    children: &[u32; 8],
+    target: &mut [f32],
+) {
+    let mut sum = [0.0; 576];
+    for (octant, &child) in children.iter().enumerate() {
+        if child == u32::MAX {
+            continue;
+        }
+        match finer {
+            None => galerkin.add(child as usize, octant, &mut sum),
+            Some(layers) => {
+                // The octant's third bit says which of the two layers the child is in.
+                let (first, matrices) = &layers[octant >> 2];
+                let start = 576 * (child as usize - first);
+                if let Ok(matrix) = <&Matrix>::try_from(&matrices[start..start + 576]) {
+                    add_product_of(matrix, octant, &mut sum);
+                }
+            }
+        }
+    }
+    target.copy_from_slice(&sum);
 }
 
 /// Marks a place among dense elements.
@@ -395,6 +422,7 @@ impl<'a, 'b> FineGalerkin<'a, 'b> {
         }
     }
 
+    #[inline(always)]
     fn add(&self, element: usize, octant: usize, sum: &mut Matrix) {
         let topology = self.fine.topology;
         let class = usize::from(topology.class[element]);
@@ -413,7 +441,11 @@ impl<'a, 'b> FineGalerkin<'a, 'b> {
         }
         let mut matrix: Matrix = if slot == u32::MAX {
             let modulus = self.fine.moduli[element];
-            std::array::from_fn(|i| (modulus * self.fine.tables[class].matrix[i]) as f32)
+            let mut matrix = [0.0; 576];
+            for (matrix, unit) in matrix.iter_mut().zip(self.fine.tables[class].matrix.iter()) {
+                *matrix = (modulus * unit) as f32;
+            }
+            matrix
         } else {
             let block = topology.block_of[element] as usize;
             match self.fine.flow_shape {
@@ -422,7 +454,9 @@ impl<'a, 'b> FineGalerkin<'a, 'b> {
                 }
                 _ => {
                     let start = 576 * (slot & !DENSE) as usize;
-                    std::array::from_fn(|i| self.fine.dense[block].matrices[start + i])
+                    let mut matrix = [0.0; 576];
+                    matrix.copy_from_slice(&self.fine.dense[block].matrices[start..start + 576]);
+                    matrix
                 }
             }
         };
@@ -464,14 +498,40 @@ fn transposed_interpolation(rows: &mut Matrix, octant: usize) {
     }
 }
 
-/// `sum += P^T matrix P` for a symmetric matrix of the child in `octant`.
+/// Share of each corner of the parent (second index) in each corner of the child in `octant`.
+#[inline(always)]
+fn interpolation(octant: usize) -> [[f32; 8]; 8] {
+    let mut shares = [[1.0; 8]; 8];
+    for (child, shares) in shares.iter_mut().enumerate() {
+        for (parent, share) in shares.iter_mut().enumerate() {
+            for axis in 0..3 {
+                let bit = |number: usize| number >> axis & 1;
+                // In halves of the parent's edge.
+                let at = bit(octant) + bit(child);
+                let part = if bit(parent) == 1 { at } else { 2 - at };
+                *share *= 0.5 * part as f32;
+            }
+        }
+    }
+    shares
+}
+
+/// `sum += P^T matrix P` for the child in `octant`.
+#[inline(always)]
 fn add_product_of(matrix: &Matrix, octant: usize, sum: &mut Matrix) {
     let mut left = *matrix;
     transposed_interpolation(&mut left, octant);
-    let mut both: Matrix = std::array::from_fn(|i| left[24 * (i % 24) + i / 24]);
-    transposed_interpolation(&mut both, octant);
-    for (sum, value) in sum.iter_mut().zip(&both) {
-        *sum += value;
+    let shares = interpolation(octant);
+    for (left, sum) in left.chunks_exact(8).zip(sum.chunks_exact_mut(8)) {
+        let mut row = [0.0f32; 8];
+        for child in 0..8 {
+            for parent in 0..8 {
+                row[parent] += left[child] * shares[child][parent];
+            }
+        }
+        for parent in 0..8 {
+            sum[parent] += row[parent];
+        }
     }
 }
 

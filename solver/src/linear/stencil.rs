@@ -7,8 +7,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::rows::{FOLLOWING_ROWS, LANES, Rows};
-use crate::operator::InstructionSet;
-use crate::operator::SharedVector;
+use crate::operator::{InstructionSet, SharedVector, for_each_set};
 
 /// Neighbours kept: the point itself and the 13 that follow it in the order of the points, each as its place in
 /// [`FOLLOWING_ROWS`] and its step along x. Neighbours in one row stand far apart in the list: a load from memory
@@ -67,8 +66,14 @@ impl StencilLayout {
                 _ => blocks.push(layer.clone()),
             }
         }
-        let colour =
-            |colour: usize| blocks.iter().skip(colour).step_by(2).cloned().collect::<Vec<_>>();
+        let colour = |colour: usize| {
+            blocks
+                .iter()
+                .skip(colour)
+                .step_by(2)
+                .cloned()
+                .collect::<Vec<_>>()
+        };
         let colours = [colour(0), colour(1)];
         let mut run_of = vec![0u32; rows.length];
         for (number, run) in rows.runs.iter().enumerate() {
@@ -110,7 +115,10 @@ impl StencilLayout {
 
     /// Elements of a layer of cells.
     pub fn layer(&self, layer: usize) -> Range<usize> {
-        match (self.element_rows[layer].first(), self.element_rows[layer].last()) {
+        match (
+            self.element_rows[layer].first(),
+            self.element_rows[layer].last(),
+        ) {
             (Some(first), Some(last)) => first.start..last.end,
             _ => 0..0,
         }
@@ -155,13 +163,14 @@ impl Stencil {
                     let [run, offset] = layout.elements[element][a >> 1];
                     let pitch = layout.rows.runs[run as usize].padded();
                     let at = layout.starts[run as usize] + offset as usize + (a & 1);
+                    let numbers = &mut numbers[at..at + pitch * (NUMBERS - 1) + 1];
                     for b in 0..8 {
                         let Some(neighbour) = neighbours[a][b] else {
                             continue;
                         };
                         for ca in 0..3 {
                             for cb in 0..3 {
-                                numbers[at + pitch * (9 * neighbour + 3 * ca + cb)] +=
+                                numbers[pitch * (9 * neighbour + 3 * ca + cb)] +=
                                     matrix[24 * (8 * ca + a) + 8 * cb + b];
                             }
                         }
@@ -194,14 +203,7 @@ impl Stencil {
             // SAFETY: a block of runs adds to its own layers of points and to the next one; blocks of one colour
             // are separated by a block of at least one layer.
             let y = unsafe { shared.slice() };
-            match instructions {
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: `detect` found AVX2 and FMA on this machine, also where it found AVX-512.
-                InstructionSet::Avx512 | InstructionSet::Avx2Fma => unsafe {
-                    add_runs_wide(layout, &self.numbers, runs, sign, x, y);
-                },
-                _ => add_runs::<false>(layout, &self.numbers, runs, sign, x, y),
-            }
+            add_runs(instructions, layout, &self.numbers, runs, sign, x, y);
         };
         for colour in &layout.colours {
             if layout.rows.length < 4096 {
@@ -269,19 +271,6 @@ impl Stencil {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn add_runs_wide(
-    layout: &StencilLayout,
-    numbers: &[f32],
-    runs: &Range<usize>,
-    sign: f32,
-    x: &[f32],
-    y: &mut [f32],
-) {
-    add_runs::<true>(layout, numbers, runs, sign, x, y);
-}
-
 type Lane = [f32; LANES];
 
 #[inline(always)]
@@ -309,9 +298,24 @@ fn add_lane(y: &mut [f32], at: usize, sign: f32, value: &Lane) {
     }
 }
 
+for_each_set! {
+    fn add_runs<>(
+        layout: &StencilLayout,
+        numbers: &[f32],
+        runs: &Range<usize>,
+        sign: f32,
+        x: &[f32],
+        y: &mut [f32],
+    ) {
+        portable: add_runs_body::<false>(layout, numbers, runs, sign, x, y),
+        avx2: add_runs_body::<true>(layout, numbers, runs, sign, x, y),
+        avx512: add_runs_body::<true>(layout, numbers, runs, sign, x, y),
+    }
+}
+
 /// Adds the rows of the matrix that belong to some runs, and by symmetry the columns.
 #[inline(always)]
-fn add_runs<const FUSED: bool>(
+fn add_runs_body<const FUSED: bool>(
     layout: &StencilLayout,
     numbers: &[f32],
     runs: &Range<usize>,
@@ -320,7 +324,10 @@ fn add_runs<const FUSED: bool>(
     y: &mut [f32],
 ) {
     let n = layout.rows.length;
-    for (run, &start) in layout.rows.runs[runs.clone()].iter().zip(&layout.starts[runs.clone()]) {
+    for (run, &start) in layout.rows.runs[runs.clone()]
+        .iter()
+        .zip(&layout.starts[runs.clone()])
+    {
         let pitch = run.padded();
         for offset in (0..pitch).step_by(LANES) {
             let here = run.first + offset;
@@ -399,7 +406,11 @@ mod tests {
         stencil.clear(&layout);
         for layer in 0..layout.layers() {
             let range = layout.layer(layer);
-            stencil.add_layer(&layout, layer, &matrices[576 * range.start..576 * range.end]);
+            stencil.add_layer(
+                &layout,
+                layer,
+                &matrices[576 * range.start..576 * range.end],
+            );
         }
         let n = layout.rows.length;
         let entry = |p: [u32; 3]| layout.rows.entry(p.map(|i| i as usize));
@@ -426,7 +437,10 @@ mod tests {
             let mut y = vec![0.0f32; 3 * n];
             stencil.add_product(&layout, instructions, -1.0, &x, &mut y);
             for i in 0..3 * n {
-                assert!((f64::from(y[i]) + expected[i]).abs() < 1e-4, "{instructions:?} {i}");
+                assert!(
+                    (f64::from(y[i]) + expected[i]).abs() < 1e-4,
+                    "{instructions:?} {i}"
+                );
             }
         }
         let (dense, entries) = stencil.dense(&layout);

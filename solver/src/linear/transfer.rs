@@ -164,8 +164,10 @@ mod tests {
                 coarse_points.insert([at[2], at[1], at[0]]);
             }
         }
-        let coarse_points: Vec<[u32; 3]> =
-            coarse_points.into_iter().map(|[z, y, x]| [x, y, z]).collect();
+        let coarse_points: Vec<[u32; 3]> = coarse_points
+            .into_iter()
+            .map(|[z, y, x]| [x, y, z])
+            .collect();
         let coarse_rows = Rows::padded(&coarse_points, [7; 3]);
         for fine_rows in [
             Rows::compact(&fine_points, fine_size),
@@ -206,7 +208,10 @@ mod tests {
                 .zip(&coarse)
                 .map(|(a, b)| f64::from(*a) * f64::from(*b))
                 .sum();
-            assert!((work - back).abs() < 1e-3 * work.abs().max(1.0), "{work} {back}");
+            assert!(
+                (work - back).abs() < 1e-3 * work.abs().max(1.0),
+                "{work} {back}"
+            );
         }
     }
 }

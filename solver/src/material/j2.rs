@@ -170,11 +170,7 @@ pub fn tangent(flow: Option<&Flow>, moduli: Moduli, lowest_slope: f64) -> [[f64;
 /// The consistent tangent as [`tangent`] gives it, in parts: deviatoric stiffness (MPa) and the deviator `m`
 /// (xx, yy, yz, xz, xy) with `D = bulk 1x1 + deviatoric I_dev - m x m`.
 #[inline(always)]
-pub fn tangent_parts(
-    flow: Option<&Flow>,
-    moduli: Moduli,
-    lowest_slope: f64,
-) -> (f64, [f64; 5]) {
+pub fn tangent_parts(flow: Option<&Flow>, moduli: Moduli, lowest_slope: f64) -> (f64, [f64; 5]) {
     let g = moduli.shear;
     let Some(flow) = flow else {
         return (2.0 * g, [0.0; 5]);

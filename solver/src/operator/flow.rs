@@ -7,7 +7,8 @@
 
 use super::kernel::{Real, hadamard};
 use super::topology::Topology;
-use crate::element::HexElement;
+use crate::element::gauss_box::{OTHER_AXES as OTHERS, STRESS_PLACE as PLACE};
+use crate::element::{GaussBox, HexElement};
 
 /// Elements worked on side by side.
 pub const BATCH: usize = 8;
@@ -77,9 +78,7 @@ impl FlowElements {
         FlowTangent {
             bulk: batch.bulk[lane],
             deviatoric: std::array::from_fn(|point| batch.deviatoric[point][lane]),
-            flow: std::array::from_fn(|point| {
-                std::array::from_fn(|i| batch.flow[point][i][lane])
-            }),
+            flow: std::array::from_fn(|point| std::array::from_fn(|i| batch.flow[point][i][lane])),
         }
     }
 }
@@ -89,12 +88,8 @@ type Matrix = [f32; 576];
 /// What the shape of the box adds to a [`FlowTangent`].
 #[derive(Clone, Debug)]
 pub struct FlowShape {
-    /// `-g^n / (4 h)` for each axis and number of further axes in a pattern, `g` the Gauss coordinate.
-    slope: [[f64; 3]; 3],
-    /// Volume of a Gauss point, mm³.
-    weight: f64,
-    /// Whether the dilatation is the mean one of the element.
-    mean_dilatation: bool,
+    /// The box.
+    pub gauss_box: GaussBox,
     /// Stiffness for a bulk modulus of 1 MPa alone.
     bulk: Box<Matrix>,
     /// Stiffness for a deviatoric stiffness of 1 MPa at one point.
@@ -105,9 +100,8 @@ pub struct FlowShape {
 }
 
 impl FlowShape {
-    /// For boxes with these edges (mm); `shape` is the element without incompatible modes.
-    pub fn new(spacing_mm: [f64; 3], shape: &HexElement, mean_dilatation: bool) -> Self {
-        let gauss = 1.0 / 3f64.sqrt();
+    /// `shape` is the same box with the same rule for the dilatation, without incompatible modes.
+    pub fn new(gauss_box: GaussBox, shape: &HexElement) -> Self {
         let mut bulk = [[0.0; 6]; 6];
         let mut deviatoric = [[0.0; 6]; 6];
         for i in 0..3 {
@@ -133,15 +127,17 @@ impl FlowShape {
             std::array::from_fn(|row| {
                 std::array::from_fn(|dof| {
                     let mean = (b[0][dof] + b[1][dof] + b[2][dof]) / 3.0;
-                    let value = if row < 3 { b[row][dof] - mean } else { b[row][dof] };
+                    let value = if row < 3 {
+                        b[row][dof] - mean
+                    } else {
+                        b[row][dof]
+                    };
                     (root * value) as f32
                 })
             })
         });
         Self {
-            slope: spacing_mm.map(|h| [1.0, gauss, gauss * gauss].map(|g| -g / (4.0 * h))),
-            weight: spacing_mm.iter().product::<f64>() / 8.0,
-            mean_dilatation,
+            gauss_box,
             bulk: Box::new(single(&[bulk; 8])),
             deviatoric: Box::new(std::array::from_fn(at_point)),
             strain: Box::new(strain),
@@ -165,26 +161,27 @@ impl FlowShape {
     /// The 24x24 stiffness of an element.
     #[inline(always)]
     pub fn matrix(&self, tangent: &FlowTangent) -> Matrix {
-        let mut sum = [0.0f32; 576];
-        for (sum, bulk) in sum.iter_mut().zip(self.bulk.iter()) {
-            *sum = tangent.bulk * bulk;
-        }
+        let mut forces = [[0.0f32; 24]; 8];
         for point in 0..8 {
-            let a = tangent.deviatoric[point];
-            for (sum, value) in sum.iter_mut().zip(&self.deviatoric[point]) {
-                *sum += a * value;
+            forces[point] = self.flow_forces(point, &tangent.flow[point]);
+        }
+        let mut matrix = [0.0f32; 576];
+        for i in 0..24 {
+            let mut row = [0.0f32; 24];
+            for (row, bulk) in row.iter_mut().zip(&self.bulk[24 * i..24 * i + 24]) {
+                *row = tangent.bulk * bulk;
             }
-            if tangent.flow[point] == [0.0; 5] {
-                continue;
-            }
-            let forces = self.flow_forces(point, &tangent.flow[point]);
-            for i in 0..24 {
+            for point in 0..8 {
+                let a = tangent.deviatoric[point];
+                let unit = &self.deviatoric[point][24 * i..24 * i + 24];
+                let forces = &forces[point];
                 for j in 0..24 {
-                    sum[24 * i + j] -= forces[i] * forces[j];
+                    row[j] += a * unit[j] - forces[i] * forces[j];
                 }
             }
+            matrix[24 * i..24 * i + 24].copy_from_slice(&row);
         }
-        sum
+        matrix
     }
 
     /// The diagonal of [`FlowShape::matrix`].
@@ -200,11 +197,6 @@ impl FlowShape {
         sum
     }
 }
-
-/// The two other axes, as bits.
-const OTHERS: [[usize; 2]; 3] = [[2, 4], [1, 4], [1, 2]];
-/// Place in a stress vector of the component (displacement component, axis).
-const PLACE: [[usize; 3]; 3] = [[0, 5, 4], [5, 1, 3], [4, 3, 2]];
 
 #[inline(always)]
 fn lanes<T: Real>(f: impl Fn(usize) -> T) -> [T; BATCH] {
@@ -242,8 +234,8 @@ pub(super) fn flow_body<T: Real>(
     y: &mut [T],
 ) {
     let nodes = topology.nodes;
-    let slope = shape.slope.map(|axis| axis.map(T::of));
-    let weight = T::of(shape.weight);
+    let slope = shape.gauss_box.slope.map(|axis| axis.map(T::of));
+    let weight = T::of(shape.gauss_box.weight);
     let third = T::of(1.0 / 3.0);
     let half = T::of(0.5);
     for batch in &flow.batches {
@@ -316,7 +308,11 @@ pub(super) fn flow_body<T: Real>(
                     + m[4][l] * strain[4][l]
                     + m[5][l] * strain[5][l]
             });
-            let dilatation = if shape.mean_dilatation { &mean } else { &trace };
+            let dilatation = if shape.gauss_box.mean_dilatation {
+                &mean
+            } else {
+                &trace
+            };
             let pressure: [T; BATCH] = lanes(|l| bulk[l] * dilatation[l]);
             let a: [T; BATCH] = lanes(|l| T::of_single(batch.deviatoric[point][l]));
             let stress: [[T; BATCH]; 6] = std::array::from_fn(|i| {

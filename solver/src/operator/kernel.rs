@@ -114,6 +114,50 @@ impl InstructionSet {
     }
 }
 
+/// Defines a function that is compiled for each [`InstructionSet`], its first argument. The bodies must inline what
+/// they call.
+macro_rules! for_each_set {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$($t:ident: $bound:path),*>
+        ($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)?
+        { portable: $portable:expr, avx2: $avx2:expr, avx512: $avx512:expr $(,)? }) => {
+        $(#[$meta])*
+        #[allow(clippy::extra_unused_type_parameters)]
+        $vis fn $name<$($t: $bound),*>(
+            set: $crate::operator::InstructionSet,
+            $($arg: $type),*
+        ) $(-> $out)? {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2<$($t: $bound),*>($($arg: $type),*) $(-> $out)? {
+                $avx2
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+            fn avx512<$($t: $bound),*>($($arg: $type),*) $(-> $out)? {
+                $avx512
+            }
+            match set {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `detect` found AVX-512 on this machine.
+                $crate::operator::InstructionSet::Avx512 => unsafe { avx512($($arg),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `detect` found AVX2 and FMA on this machine.
+                $crate::operator::InstructionSet::Avx2Fma => unsafe { avx2($($arg),*) },
+                _ => $portable,
+            }
+        }
+    };
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$($t:ident: $bound:path),*>
+        ($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)? = $body:expr) => {
+        for_each_set! {
+            $(#[$meta])* $vis fn $name<$($t: $bound),*>($($arg: $type),*) $(-> $out)? {
+                portable: $body, avx2: $body, avx512: $body,
+            }
+        }
+    };
+}
+pub(crate) use for_each_set;
+
 /// A vector that several threads add to at disjoint places.
 pub(crate) struct SharedVector<'a, T> {
     start: *mut T,
@@ -214,7 +258,11 @@ fn add_lanes<T: Real, const L: usize, const FUSED: bool>(
     let blocks = T::blocks(&work.tables[usize::from(run.class)]);
     let first = run.first + offset;
     let mut scale = [T::default(); L];
-    for (lane, (scale, modulus)) in scale.iter_mut().zip(&work.moduli[first..first + L]).enumerate() {
+    for (lane, (scale, modulus)) in scale
+        .iter_mut()
+        .zip(&work.moduli[first..first + L])
+        .enumerate()
+    {
         *scale = if lane < skip {
             T::default()
         } else {
@@ -247,12 +295,17 @@ fn add_lanes<T: Real, const L: usize, const FUSED: bool>(
 }
 
 /// What the elastic kernel reads.
-struct ElasticWork<'a, T> {
-    nodes: usize,
-    tables: &'a [HadamardTable],
-    moduli: &'a [T],
-    sign: T,
-    x: &'a [T],
+pub(crate) struct ElasticWork<'a, T> {
+    /// Nodes of the mesh.
+    pub nodes: usize,
+    /// One table per material class.
+    pub tables: &'a [HadamardTable],
+    /// Modulus of each element, MPa.
+    pub moduli: &'a [T],
+    /// Factor on the result.
+    pub sign: T,
+    /// The vector to be multiplied.
+    pub x: &'a [T],
 }
 
 /// Adds a run of at least `L` elements in windows of `L`. The last window reaches back over elements already
@@ -341,121 +394,38 @@ fn dense_body<T: Real, const FUSED: bool>(
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-mod wide {
-    use super::*;
+for_each_set! {
+    /// Adds `sign` times the flowing elements of a block.
+    pub(super) fn apply_flow<T: Real>(
+        shape: &FlowShape,
+        topology: &Topology,
+        flow: &FlowElements,
+        sign: T,
+        x: &[T],
+        y: &mut [T],
+    ) = flow_body(shape, topology, flow, sign, x, y)
+}
 
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) fn block_avx2<T: Real>(work: &ElasticWork<T>, block: &Block, y: &mut [T]) {
-        block_body::<T, true>(work, 32 / size_of::<T>(), block, y);
+for_each_set! {
+    /// Adds the elastic elements of a block.
+    pub(crate) fn apply_block<T: Real>(work: &ElasticWork<T>, block: &Block, y: &mut [T]) {
+        portable: block_body::<T, false>(work, 4, block, y),
+        avx2: block_body::<T, true>(work, 32 / size_of::<T>(), block, y),
+        avx512: block_body::<T, true>(work, 64 / size_of::<T>(), block, y),
     }
+}
 
-    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-    pub(super) fn block_avx512<T: Real>(work: &ElasticWork<T>, block: &Block, y: &mut [T]) {
-        block_body::<T, true>(work, 64 / size_of::<T>(), block, y);
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) fn dense<T: Real>(
+for_each_set! {
+    /// Adds `sign` times the elements of a block that carry their own matrix.
+    pub(super) fn apply_dense<T: Real>(
         topology: &Topology,
         dense: &DenseElements,
         sign: T,
         x: &[T],
         y: &mut [T],
     ) {
-        dense_body::<T, true>(topology, dense, sign, x, y);
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) fn flow_avx2<T: Real>(
-        shape: &FlowShape,
-        topology: &Topology,
-        flow: &FlowElements,
-        sign: T,
-        x: &[T],
-        y: &mut [T],
-    ) {
-        flow_body(shape, topology, flow, sign, x, y);
-    }
-
-    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-    pub(super) fn flow_avx512<T: Real>(
-        shape: &FlowShape,
-        topology: &Topology,
-        flow: &FlowElements,
-        sign: T,
-        x: &[T],
-        y: &mut [T],
-    ) {
-        flow_body(shape, topology, flow, sign, x, y);
-    }
-}
-
-/// Adds `sign` times the flowing elements of a block.
-pub(super) fn apply_flow<T: Real>(
-    instructions: InstructionSet,
-    shape: &FlowShape,
-    topology: &Topology,
-    flow: &FlowElements,
-    sign: T,
-    x: &[T],
-    y: &mut [T],
-) {
-    match instructions {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `detect` found AVX-512 on this machine.
-        InstructionSet::Avx512 => unsafe { wide::flow_avx512(shape, topology, flow, sign, x, y) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `detect` found AVX2 and FMA on this machine.
-        InstructionSet::Avx2Fma => unsafe { wide::flow_avx2(shape, topology, flow, sign, x, y) },
-        _ => flow_body(shape, topology, flow, sign, x, y),
-    }
-}
-
-/// Adds `sign` times the elastic elements of a block.
-pub(super) fn apply_block<T: Real>(
-    instructions: InstructionSet,
-    topology: &Topology,
-    block: &Block,
-    tables: &[HadamardTable],
-    moduli: &[T],
-    sign: T,
-    x: &[T],
-    y: &mut [T],
-) {
-    let work = ElasticWork {
-        nodes: topology.nodes,
-        tables,
-        moduli,
-        sign,
-        x,
-    };
-    match instructions {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `detect` found AVX-512 on this machine.
-        InstructionSet::Avx512 => unsafe { wide::block_avx512(&work, block, y) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `detect` found AVX2 and FMA on this machine.
-        InstructionSet::Avx2Fma => unsafe { wide::block_avx2(&work, block, y) },
-        _ => block_body::<T, false>(&work, 4, block, y),
-    }
-}
-
-/// Adds `sign` times the elements of a block that carry their own matrix.
-pub(super) fn apply_dense<T: Real>(
-    instructions: InstructionSet,
-    topology: &Topology,
-    dense: &DenseElements,
-    sign: T,
-    x: &[T],
-    y: &mut [T],
-) {
-    match instructions {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `detect` found AVX2 and FMA on this machine, also where it found AVX-512.
-        InstructionSet::Avx512 | InstructionSet::Avx2Fma => unsafe {
-            wide::dense(topology, dense, sign, x, y);
-        },
-        _ => dense_body::<T, false>(topology, dense, sign, x, y),
+        portable: dense_body::<T, false>(topology, dense, sign, x, y),
+        avx2: dense_body::<T, true>(topology, dense, sign, x, y),
+        avx512: dense_body::<T, true>(topology, dense, sign, x, y),
     }
 }

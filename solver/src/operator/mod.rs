@@ -20,7 +20,7 @@ pub use topology::{Block, Topology};
 
 use rayon::prelude::*;
 
-pub(crate) use kernel::SharedVector;
+pub(crate) use kernel::{ElasticWork, SharedVector, apply_block, for_each_set};
 
 /// All a linear solver may know of a matrix.
 pub trait Operator<T>: Sync {
@@ -86,20 +86,18 @@ impl LatticeOperator<'_> {
     /// `y += sign * K x` with the rows of the constrained unknowns kept.
     pub fn add_product<T: Real>(&self, sign: T, x: &[T], y: &mut [T]) {
         let moduli = T::select(self.moduli, &self.moduli_single);
+        let work = kernel::ElasticWork {
+            nodes: self.topology.nodes,
+            tables: self.tables,
+            moduli,
+            sign,
+            x,
+        };
         let shared = SharedVector::new(y);
         self.topology.for_each_block(|number, block| {
             // SAFETY: blocks that run at the same time have no node in common (Topology::new).
             let y = unsafe { shared.slice() };
-            kernel::apply_block(
-                self.instructions,
-                self.topology,
-                block,
-                self.tables,
-                moduli,
-                sign,
-                x,
-                y,
-            );
+            kernel::apply_block(self.instructions, &work, block, y);
             if let Some(shape) = self.flow_shape {
                 kernel::apply_flow(
                     self.instructions,

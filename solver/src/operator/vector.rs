@@ -2,36 +2,43 @@
 
 use rayon::prelude::*;
 
-use super::Real;
+use super::{InstructionSet, Real, for_each_set};
 
 /// Entries that one task works on; fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 8192;
 
+#[inline(always)]
+fn dot_body<T: Real>(a: &[T], b: &[T]) -> f64 {
+    let mut lanes = [0.0f64; 8];
+    let (mut ca, mut cb) = (a.chunks_exact(8), b.chunks_exact(8));
+    for (x, y) in (&mut ca).zip(&mut cb) {
+        for lane in 0..8 {
+            lanes[lane] += x[lane].to_f64() * y[lane].to_f64();
+        }
+    }
+    let tail: f64 = ca
+        .remainder()
+        .iter()
+        .zip(cb.remainder())
+        .map(|(x, y)| x.to_f64() * y.to_f64())
+        .sum();
+    lanes.iter().sum::<f64>() + tail
+}
+
+for_each_set! {
+    fn dot_part<T: Real>(a: &[T], b: &[T]) -> f64 = dot_body(a, b)
+}
+
 /// Dot product: sums of fixed chunks, added in order.
 pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
-    let part = |a: &[T], b: &[T]| {
-        let mut lanes = [0.0f64; 8];
-        let (mut ca, mut cb) = (a.chunks_exact(8), b.chunks_exact(8));
-        for (x, y) in (&mut ca).zip(&mut cb) {
-            for lane in 0..8 {
-                lanes[lane] += x[lane].to_f64() * y[lane].to_f64();
-            }
-        }
-        let tail: f64 = ca
-            .remainder()
-            .iter()
-            .zip(cb.remainder())
-            .map(|(x, y)| x.to_f64() * y.to_f64())
-            .sum();
-        lanes.iter().sum::<f64>() + tail
-    };
+    let set = InstructionSet::detect();
     if a.len() <= CHUNK {
-        return part(a, b);
+        return dot_part(set, a, b);
     }
     let parts: Vec<f64> = a
         .par_chunks(CHUNK)
         .zip(b.par_chunks(CHUNK))
-        .map(|(a, b)| part(a, b))
+        .map(|(a, b)| dot_part(set, a, b))
         .collect();
     parts.iter().sum()
 }
@@ -50,64 +57,104 @@ pub(crate) fn fill<T: Real>(y: &mut [T], value: T) {
     }
 }
 
-/// `y[i] = f(y[i], x[i])`.
-pub(crate) fn update<T: Real, U: Real>(y: &mut [T], x: &[U], f: impl Fn(T, U) -> T + Sync) {
-    let part = |y: &mut [T], x: &[U]| {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = f(*y, *x);
-        }
-    };
-    if y.len() <= CHUNK {
-        part(y, x);
-    } else {
-        y.par_chunks_mut(CHUNK)
-            .zip(x.par_chunks(CHUNK))
-            .for_each(|(y, x)| part(y, x));
+#[inline(always)]
+fn update_body<T: Real, U: Real, F: Fn(T, U) -> T>(y: &mut [T], x: &[U], f: &F) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = f(*y, *x);
     }
 }
 
-/// `(d[i], x[i]) = (d, x + d)` with `d = f(d[i], r[i] * s[i])`: one Chebyshev step.
+for_each_set! {
+    fn update_part<T: Real, U: Real, F: Fn(T, U) -> T>(y: &mut [T], x: &[U], f: &F)
+        = update_body(y, x, f)
+}
+
+/// `y[i] = f(y[i], x[i])`.
+pub(crate) fn update<T: Real, U: Real>(y: &mut [T], x: &[U], f: impl Fn(T, U) -> T + Sync) {
+    let set = InstructionSet::detect();
+    if y.len() <= CHUNK {
+        update_part(set, y, x, &f);
+    } else {
+        y.par_chunks_mut(CHUNK)
+            .zip(x.par_chunks(CHUNK))
+            .for_each(|(y, x)| update_part(set, y, x, &f));
+    }
+}
+
+/// What one Chebyshev step reads.
+#[derive(Clone, Copy)]
+pub(crate) struct ChebyshevStep {
+    /// Share of the last step that is kept.
+    pub keep: f32,
+    /// Factor on the scaled residual.
+    pub take: f32,
+    /// Whether the solution starts as zero.
+    pub first: bool,
+}
+
+#[inline(always)]
+fn chebyshev_body(step: ChebyshevStep, d: &mut [f32], x: &mut [f32], r: &[f32], s: &[f32]) {
+    let ChebyshevStep { keep, take, first } = step;
+    let entries = d.iter_mut().zip(x).zip(r.iter().zip(s));
+    if first {
+        for ((d, x), (r, s)) in entries {
+            *d = take * r * s;
+            *x = *d;
+        }
+    } else {
+        for ((d, x), (r, s)) in entries {
+            *d = keep * *d + take * r * s;
+            *x += *d;
+        }
+    }
+}
+
+for_each_set! {
+    fn chebyshev_part<>(step: ChebyshevStep, d: &mut [f32], x: &mut [f32], r: &[f32], s: &[f32])
+        = chebyshev_body(step, d, x, r, s)
+}
+
+/// `d = keep d + take r s`, `x += d`: one Chebyshev step.
 pub(crate) fn chebyshev_step(
+    step: ChebyshevStep,
     d: &mut [f32],
     x: &mut [f32],
     r: &[f32],
     inverse_diagonal: &[f32],
-    keep: f32,
-    take: f32,
-    first: bool,
 ) {
-    let part = |d: &mut [f32], x: &mut [f32], r: &[f32], s: &[f32]| {
-        for i in 0..d.len() {
-            let step = keep * d[i] + take * r[i] * s[i];
-            d[i] = step;
-            x[i] = if first { step } else { x[i] + step };
-        }
-    };
+    let set = InstructionSet::detect();
     if d.len() <= CHUNK {
-        part(d, x, r, inverse_diagonal);
+        chebyshev_part(set, step, d, x, r, inverse_diagonal);
     } else {
         d.par_chunks_mut(CHUNK)
             .zip(x.par_chunks_mut(CHUNK))
             .zip(r.par_chunks(CHUNK).zip(inverse_diagonal.par_chunks(CHUNK)))
-            .for_each(|((d, x), (r, s))| part(d, x, r, s));
+            .for_each(|((d, x), (r, s))| chebyshev_part(set, step, d, x, r, s));
     }
+}
+
+#[inline(always)]
+fn correct_body(d: &mut [f32], x: &mut [f32], s: &[f32]) {
+    for ((d, x), s) in d.iter_mut().zip(x).zip(s) {
+        *d = if *s == 0.0 { 0.0 } else { *d };
+        *x += *d;
+    }
+}
+
+for_each_set! {
+    fn correct_part<>(d: &mut [f32], x: &mut [f32], s: &[f32]) = correct_body(d, x, s)
 }
 
 /// `x += d` where `inverse_diagonal` is not zero; `d` becomes zero elsewhere: supports, and unknowns without
 /// stiffness, take no correction.
 pub(crate) fn correct(d: &mut [f32], x: &mut [f32], inverse_diagonal: &[f32]) {
-    let part = |d: &mut [f32], x: &mut [f32], s: &[f32]| {
-        for i in 0..d.len() {
-            d[i] = if s[i] == 0.0 { 0.0 } else { d[i] };
-            x[i] += d[i];
-        }
-    };
+    let set = InstructionSet::detect();
     if d.len() <= CHUNK {
-        part(d, x, inverse_diagonal);
+        correct_part(set, d, x, inverse_diagonal);
     } else {
         d.par_chunks_mut(CHUNK)
             .zip(x.par_chunks_mut(CHUNK))
             .zip(inverse_diagonal.par_chunks(CHUNK))
-            .for_each(|((d, x), s)| part(d, x, s));
+            .for_each(|((d, x), s)| correct_part(set, d, x, s));
     }
 }

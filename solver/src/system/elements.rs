@@ -3,10 +3,10 @@
 use nalgebra::{SMatrix, SVector};
 
 use super::{ElementResponse, ElementState, ElementTangent, LocalVector, Shapes, System, Want};
-use crate::element::HexElement;
 use crate::element::hex8::{ElementMatrix, elasticity_matrix};
+use crate::element::{GaussBox, HexElement};
 use crate::material::HardeningCurve;
-use crate::material::j2::{self, Moduli};
+use crate::material::j2::{self, Moduli, PlasticState};
 use crate::model::{Formulation, MaterialModel};
 use crate::operator::FlowTangent;
 
@@ -28,15 +28,19 @@ impl System<'_> {
             && let Shapes::Uniform(_) = &self.shapes
             && self.stays_elastic(local, moduli.shear, curve.stress(0.0))
         {
-            let force = multiply(&self.unit_matrix(element), local, modulus);
-            return ElementResponse {
-                force,
-                tangent: None,
+            return self.linear_response(element, local, modulus);
+        }
+        if let Some(flow_shape) = &self.flow_shape {
+            return box_element(
+                &flow_shape.gauss_box,
+                local,
+                &old.points,
                 modulus,
-                phase: 0,
-                state: None,
-                failed: false,
-            };
+                moduli,
+                curve,
+                want,
+                keep_state,
+            );
         }
         let mut modes = old.modes;
         let mut failed = false;
@@ -65,20 +69,6 @@ impl System<'_> {
             }
         }
         let tangent = match want {
-            Want::Tangent { lowest_slope } if flows && self.flow_shape.is_some() => {
-                let mut tangent = FlowTangent {
-                    bulk: moduli.bulk as f32,
-                    deviatoric: [0.0; 8],
-                    flow: [[0.0; 5]; 8],
-                };
-                for point in 0..8 {
-                    let flow = updates[point].flow.as_ref();
-                    let (deviatoric, m) = j2::tangent_parts(flow, moduli, lowest_slope * modulus);
-                    tangent.deviatoric[point] = deviatoric as f32;
-                    tangent.flow[point] = m.map(|m| m as f32);
-                }
-                Some(ElementTangent::Flow(Box::new(tangent)))
-            }
             Want::Tangent { lowest_slope } if flows => {
                 let tangents = std::array::from_fn(|point| {
                     j2::tangent(updates[point].flow.as_ref(), moduli, lowest_slope * modulus)
@@ -95,7 +85,7 @@ impl System<'_> {
             })
         });
         ElementResponse {
-            force,
+            force: Some(force),
             tangent,
             modulus,
             phase,
@@ -254,7 +244,7 @@ impl System<'_> {
             uniaxial / largest
         };
         let unit = self.unit_matrix(element);
-        let force = multiply(&unit, local, secant);
+        let force = self.linear_response(element, local, secant).force;
         let tangent = match want {
             Want::Tangent { lowest_slope } if loading && phase > 0 => {
                 let slope = slope.max(lowest_slope * modulus);
@@ -327,6 +317,82 @@ impl HexElement {
         }
         let condensation = k_modes.lu().solve(&k_mixed).map(Box::new);
         (Some(k_modes), condensation)
+    }
+}
+
+/// A box without incompatible modes, its eight points side by side.
+#[inline(always)]
+fn box_element(
+    gauss_box: &GaussBox,
+    local: &LocalVector,
+    old: &[PlasticState; 8],
+    modulus: f64,
+    moduli: Moduli,
+    curve: &HardeningCurve,
+    want: Want,
+    keep_state: bool,
+) -> ElementResponse {
+    let strain = gauss_box.strains(local);
+    let mut elastic = strain;
+    let mut limit = [0.0; 8];
+    for (point, old) in old.iter().enumerate() {
+        for row in 0..6 {
+            elastic[row][point] -= old.plastic_strain[row];
+        }
+        limit[point] = curve.stress(old.equivalent);
+    }
+    let (mut stress, mut trial) = ([[0.0; 8]; 6], [0.0; 8]);
+    for point in 0..8 {
+        let dilatation = elastic[0][point] + elastic[1][point] + elastic[2][point];
+        let mut square = 0.0;
+        for row in 0..3 {
+            let s = 2.0 * moduli.shear * (elastic[row][point] - dilatation / 3.0);
+            let t = moduli.shear * elastic[row + 3][point];
+            square += 1.5 * s * s + 3.0 * t * t;
+            stress[row][point] = s + moduli.bulk * dilatation;
+            stress[row + 3][point] = t;
+        }
+        trial[point] = square.sqrt();
+    }
+    let mut new = *old;
+    let mut tangent = FlowTangent {
+        bulk: moduli.bulk as f32,
+        deviatoric: [2.0 * moduli.shear as f32; 8],
+        flow: [[0.0; 5]; 8],
+    };
+    let mut flows = false;
+    let mut phase = 0;
+    for point in 0..8 {
+        if trial[point] > limit[point] {
+            let strain = std::array::from_fn(|row| strain[row][point]);
+            let update = j2::update(&strain, &old[point], moduli, curve);
+            for row in 0..6 {
+                stress[row][point] = update.stress[row];
+            }
+            new[point] = update.state;
+            if let (Some(flow), Want::Tangent { lowest_slope }) = (&update.flow, want) {
+                flows = true;
+                let (deviatoric, m) = j2::tangent_parts(Some(flow), moduli, lowest_slope * modulus);
+                tangent.deviatoric[point] = deviatoric as f32;
+                tangent.flow[point] = m.map(|m| m as f32);
+            }
+        }
+        if new[point].equivalent > 0.0 {
+            phase = phase.max(1 + curve.segment(new[point].equivalent));
+        }
+    }
+    ElementResponse {
+        force: Some(gauss_box.forces(&stress)),
+        tangent: flows.then(|| ElementTangent::Flow(Box::new(tangent))),
+        modulus,
+        phase,
+        state: keep_state.then(|| {
+            Box::new(ElementState {
+                points: new,
+                ..Default::default()
+            })
+        }),
+        failed: false,
     }
 }
 

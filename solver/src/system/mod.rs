@@ -5,15 +5,16 @@ mod fields;
 
 use rayon::prelude::*;
 
-use crate::element::HexElement;
 use crate::element::hex8::ElementMatrix;
+use crate::element::{GaussBox, HexElement};
 use crate::error::{Error, Result};
 use crate::linear::Hierarchy;
 use crate::load_case::LoadCase;
 use crate::material::j2::{Moduli, PlasticState};
 use crate::model::{Formulation, MaterialModel, Materials, Model};
 use crate::operator::{
-    Block, DenseElements, FlowElements, FlowShape, FlowTangent, HadamardTable, InstructionSet, Topology,
+    Block, DenseElements, ElasticWork, FlowElements, FlowShape, FlowTangent, HadamardTable,
+    InstructionSet, SharedVector, Topology, apply_block, for_each_set,
 };
 
 use elements::multiply;
@@ -77,7 +78,8 @@ pub(crate) struct Evaluation {
 
 /// What an element does at a displacement.
 struct ElementResponse {
-    force: LocalVector,
+    /// Its forces; `None` where they are those of a linear element with `modulus`.
+    force: Option<LocalVector>,
     /// Tangent, when it differs from `modulus` times the unit matrix.
     tangent: Option<ElementTangent>,
     /// Young's or secant modulus.
@@ -150,7 +152,8 @@ impl<'a> System<'a> {
             hierarchy = Some(Hierarchy::new(lattice));
             if !shape.modes && model.material_model == MaterialModel::J2 {
                 let mean = model.formulation == Formulation::BBar;
-                flow_shape = Some(FlowShape::new(lattice.spacing_mm, &shape, mean));
+                let gauss_box = GaussBox::new(lattice.spacing_mm, mean);
+                flow_shape = Some(FlowShape::new(gauss_box, &shape));
             }
             shapes = Shapes::Uniform(Box::new(shape));
         } else {
@@ -228,6 +231,28 @@ impl<'a> System<'a> {
         }
     }
 
+    /// An element whose forces are those of a linear one.
+    #[inline(always)]
+    fn linear_response(
+        &self,
+        element: usize,
+        local: &LocalVector,
+        modulus: f64,
+    ) -> ElementResponse {
+        let force = match self.shapes {
+            Shapes::Uniform(_) => None,
+            Shapes::Each(_) => Some(multiply(&self.unit_matrix(element), local, modulus)),
+        };
+        ElementResponse {
+            force,
+            tangent: None,
+            modulus,
+            phase: 0,
+            state: None,
+            failed: false,
+        }
+    }
+
     #[inline(always)]
     fn gather(&self, element: usize, u: &[f64]) -> LocalVector {
         let nodes = self.nodes();
@@ -241,60 +266,62 @@ impl<'a> System<'a> {
         let mut evaluation = Evaluation {
             force: vec![0.0; u.len()],
             moduli: vec![0.0; elements],
-            flow: vec![FlowElements::default(); self.topology.blocks.len()],
-            dense: vec![DenseElements::default(); self.topology.blocks.len()],
+            flow: Vec::with_capacity(self.topology.blocks.len()),
+            dense: Vec::with_capacity(self.topology.blocks.len()),
             assembled: Vec::new(),
             phases: [0; 4],
             failed: false,
         };
-        for colour in &self.topology.colours {
-            let results: Vec<BlockResult> = colour
-                .par_iter()
-                .map(|&number| self.evaluate_block(&self.topology.blocks[number], u, want))
-                .collect();
-            for (&number, result) in colour.iter().zip(results) {
-                let block = &self.topology.blocks[number];
-                for (element, force) in block.elements.clone().zip(&result.forces) {
-                    let corners = &self.topology.elements[element];
-                    for local in 0..24 {
-                        evaluation.force
-                            [local / 8 * self.topology.nodes + corners[local % 8] as usize] +=
-                            force[local];
-                    }
+        let mut results: Vec<BlockResult> = self
+            .topology
+            .blocks
+            .par_iter()
+            .map(|block| evaluate_block(self.instructions, self, block, u, want))
+            .collect();
+        // What behaves as a linear element with some modulus is summed by the operator's own kernel.
+        let mut linear = vec![0.0; elements];
+        for (block, result) in self.topology.blocks.iter().zip(&results) {
+            linear[block.elements.clone()].copy_from_slice(&result.linear);
+        }
+        let work = ElasticWork {
+            nodes: self.nodes(),
+            tables: &self.tables,
+            moduli: &linear,
+            sign: 1.0,
+            x: u,
+        };
+        let shared = SharedVector::new(&mut evaluation.force);
+        self.topology.for_each_block(|number, block| {
+            // SAFETY: blocks that run at the same time have no node in common (Topology::new).
+            let force = unsafe { shared.slice() };
+            apply_block(self.instructions, &work, block, force);
+            for (element, local) in &results[number].forces {
+                let corners = &self.topology.elements[*element as usize];
+                for i in 0..24 {
+                    force[i / 8 * self.topology.nodes + corners[i % 8] as usize] += local[i];
                 }
-                evaluation.moduli[block.elements.clone()].copy_from_slice(&result.moduli);
-                evaluation.flow[number] = result.flow;
-                evaluation.dense[number] = result.dense;
-                evaluation.assembled.extend(result.assembled);
-                for phase in 0..4 {
-                    evaluation.phases[phase] += result.phases[phase];
-                }
-                evaluation.failed |= result.failed;
             }
+        });
+        for (block, result) in self.topology.blocks.iter().zip(&mut results) {
+            evaluation.moduli[block.elements.clone()].copy_from_slice(&result.moduli);
+            evaluation.flow.push(std::mem::take(&mut result.flow));
+            evaluation.dense.push(std::mem::take(&mut result.dense));
+            evaluation.assembled.append(&mut result.assembled);
+            for phase in 0..4 {
+                evaluation.phases[phase] += result.phases[phase];
+            }
+            evaluation.failed |= result.failed;
         }
         evaluation
     }
 
-    fn evaluate_block(&self, block: &Block, u: &[f64], want: Want) -> BlockResult {
-        match self.instructions {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: `detect` found AVX2 and FMA on this machine, also where it found AVX-512.
-            InstructionSet::Avx512 | InstructionSet::Avx2Fma => unsafe { self.evaluate_block_wide(block, u, want) },
-            _ => self.evaluate_block_body(block, u, want),
-        }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,fma")]
-    fn evaluate_block_wide(&self, block: &Block, u: &[f64], want: Want) -> BlockResult {
-        self.evaluate_block_body(block, u, want)
-    }
-
     #[inline(always)]
     fn evaluate_block_body(&self, block: &Block, u: &[f64], want: Want) -> BlockResult {
+        let count = block.elements.len();
         let mut result = BlockResult {
-            forces: Vec::with_capacity(block.elements.len()),
-            moduli: Vec::with_capacity(block.elements.len()),
+            forces: Vec::new(),
+            linear: Vec::with_capacity(count),
+            moduli: Vec::with_capacity(count),
             flow: FlowElements::default(),
             dense: DenseElements::default(),
             assembled: Vec::new(),
@@ -306,7 +333,13 @@ impl<'a> System<'a> {
             let response = self.element(element, u, want, false);
             result.phases[response.phase.min(3)] += 1;
             result.failed |= response.failed;
-            result.forces.push(response.force);
+            match response.force {
+                Some(force) => {
+                    result.forces.push((element as u32, force));
+                    result.linear.push(0.0);
+                }
+                None => result.linear.push(response.modulus),
+            }
             match response.tangent {
                 Some(ElementTangent::Flow(tangent)) => {
                     result.flow.push(element as u32, &tangent);
@@ -337,16 +370,15 @@ impl<'a> System<'a> {
 
     /// Takes `u` as the new converged state.
     pub(crate) fn commit(&mut self, u: &[f64]) {
-        let new: Vec<(u32, ElementState)> = (0..self.topology.elements.len())
-            .into_par_iter()
-            .filter(|&element| self.state_of[element] != u32::MAX)
-            .filter_map(|element| {
-                let state = self.element(element, u, Want::Forces, true).state?;
-                Some((self.state_of[element], *state))
-            })
+        let system = &*self;
+        let new: Vec<Vec<(u32, Box<ElementState>)>> = system
+            .topology
+            .blocks
+            .par_iter()
+            .map(|block| new_states(system.instructions, system, block, u))
             .collect();
-        for (number, state) in new {
-            self.states[number as usize] = state;
+        for (number, state) in new.into_iter().flatten() {
+            self.states[number as usize] = *state;
         }
         self.committed.copy_from_slice(u);
     }
@@ -357,15 +389,7 @@ impl<'a> System<'a> {
         let modulus = self.model.materials.youngs_modulus_mpa[element];
         let state = self.state_of[element];
         if state == u32::MAX {
-            let force = multiply(&self.unit_matrix(element), &local, modulus);
-            return ElementResponse {
-                force,
-                tangent: None,
-                modulus,
-                phase: 0,
-                state: None,
-                failed: false,
-            };
+            return self.linear_response(element, &local, modulus);
         }
         let state = &self.states[state as usize];
         let curve = &self.model.materials.curves[self.model.materials.curve[element] as usize];
@@ -376,8 +400,32 @@ impl<'a> System<'a> {
     }
 }
 
+for_each_set! {
+    /// What the elements of a block do at a displacement.
+    fn evaluate_block<>(system: &System, block: &Block, u: &[f64], want: Want) -> BlockResult
+        = system.evaluate_block_body(block, u, want)
+}
+
+for_each_set! {
+    /// The states that `u` gives the elements of a block, with their numbers; what stays virgin is left out.
+    fn new_states<>(system: &System, block: &Block, u: &[f64]) -> Vec<(u32, Box<ElementState>)>
+        = block
+            .elements
+            .clone()
+            .filter(|&element| system.state_of[element] != u32::MAX)
+            .filter_map(|element| {
+                let state = system.element(element, u, Want::Forces, true).state?;
+                Some((system.state_of[element], state))
+            })
+            .collect()
+}
+
 struct BlockResult {
-    forces: Vec<LocalVector>,
+    /// Forces of the elements that are not linear.
+    forces: Vec<(u32, LocalVector)>,
+    /// Modulus of each linear element, 0 for the others.
+    linear: Vec<f64>,
+    /// Modulus of each element whose tangent is that of a linear element, 0 for the others.
     moduli: Vec<f64>,
     flow: FlowElements,
     dense: DenseElements,

@@ -18,7 +18,9 @@ fn one_element(formulation: Formulation, material_model: MaterialModel) -> Model
             spacing_mm: spacing,
             cells: [1; 3],
             element_cells: vec![[0; 3]],
-            node_points: (0..8).map(|node| [node & 1, node >> 1 & 1, node >> 2]).collect(),
+            node_points: (0..8)
+                .map(|node| [node & 1, node >> 1 & 1, node >> 2])
+                .collect(),
         }),
         materials: Materials {
             youngs_modulus_mpa: vec![1500.0],
