@@ -12,6 +12,19 @@ use crate::system::{ElementFields, Evaluation, System, Want};
 
 /// Linear iterations after which a solve is given up.
 const LINEAR_LIMIT: usize = 500;
+/// The same with the preconditioner of another tangent; one that needs half as many is not used again.
+const REUSE_LIMIT: usize = 24;
+
+/// How much is spent on the preconditioner of a linear solve.
+#[derive(Clone, Copy, PartialEq)]
+enum Care {
+    /// The one of an earlier tangent of the same increment.
+    Reuse,
+    /// Set up for this tangent.
+    Usual,
+    /// With better eigenvalue bounds.
+    Thorough,
+}
 
 /// A look at a converged increment.
 pub struct Snapshot<'s> {
@@ -75,6 +88,7 @@ pub fn analyse(
         iterations: 0,
         linear_iterations: 0,
         linear_before: 0,
+        reusable: false,
         history: Vec::new(),
         cutbacks: 0,
     };
@@ -109,6 +123,8 @@ struct Run<'a, 'h> {
     linear_iterations: usize,
     /// `linear_iterations` when the last increment was accepted.
     linear_before: usize,
+    /// Whether the preconditioner was set up for a tangent much like the next one.
+    reusable: bool,
     /// Relative residuals of the increment under way.
     history: Vec<f64>,
     cutbacks: usize,
@@ -194,8 +210,15 @@ impl Run<'_, '_> {
                 }
                 let mut d = vec![0.0; r.len()];
                 let mut end = CgEnd::Preconditioner;
-                for thorough in [false, true] {
-                    if multigrid.set_up(&operator, thorough).is_err() {
+                for care in [Care::Reuse, Care::Usual, Care::Thorough] {
+                    let limit = match care {
+                        Care::Reuse if !self.reusable => continue,
+                        Care::Reuse => REUSE_LIMIT,
+                        _ => LINEAR_LIMIT,
+                    };
+                    if care != Care::Reuse
+                        && multigrid.set_up(&operator, care == Care::Thorough).is_err()
+                    {
                         return Ok(Direction::Indefinite);
                     }
                     let result = conjugate_gradients(
@@ -204,11 +227,16 @@ impl Run<'_, '_> {
                         &rhs,
                         &mut d,
                         tolerance,
-                        LINEAR_LIMIT,
+                        limit,
                     );
                     self.linear_iterations += result.iterations;
                     end = result.end;
-                    if end != CgEnd::Preconditioner {
+                    self.reusable = end == CgEnd::Converged && result.iterations <= REUSE_LIMIT / 2;
+                    let again = match care {
+                        Care::Reuse => matches!(end, CgEnd::Preconditioner | CgEnd::IterationLimit),
+                        _ => end == CgEnd::Preconditioner,
+                    };
+                    if !again {
                         break;
                     }
                 }
@@ -416,6 +444,7 @@ impl Run<'_, '_> {
     /// softening; an equilibrium is a minimum of it. So a direction must point downhill: the one of the true
     /// tangent when that is positive definite, else the one of a tangent whose slopes are kept positive.
     fn increment(&mut self, time: f64, by_tangent: bool) -> Result<Result<usize, NotConverged>> {
+        self.reusable = false;
         let mut u = self.predict(time, by_tangent)?;
         let mut want = Want::TRUE_TANGENT;
         let mut at = self.system.evaluate(&u, want);
@@ -442,6 +471,7 @@ impl Run<'_, '_> {
             if matches!(d, Direction::Indefinite) && want == Want::TRUE_TANGENT {
                 (keep, patience) = (patience, 2 * patience);
                 at = self.system.evaluate(&u, Want::POSITIVE_TANGENT);
+                self.reusable = false;
                 d = self.direction(&at, &r, None, tolerance)?;
             }
             let Direction::Found(d) = d else { break };

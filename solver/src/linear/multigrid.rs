@@ -382,6 +382,8 @@ struct FineGalerkin<'a, 'b> {
     /// `P^T K P` of each class and octant for a Young's modulus of 1 MPa.
     products: Vec<[Box<Matrix>; 8]>,
     constrained: Vec<bool>,
+    /// Nodes with a constrained unknown.
+    touched: Vec<bool>,
     /// Place of each element among the flowing elements of its block, or with [`DENSE`] among the dense ones;
     /// `u32::MAX` = elastic.
     slot: Vec<u32>,
@@ -401,9 +403,12 @@ impl<'a, 'b> FineGalerkin<'a, 'b> {
                 })
             })
             .collect();
-        let mut constrained = vec![false; 3 * fine.topology.nodes];
+        let nodes = fine.topology.nodes;
+        let mut constrained = vec![false; 3 * nodes];
+        let mut touched = vec![false; nodes];
         for &dof in fine.constrained {
             constrained[dof as usize] = true;
+            touched[dof as usize % nodes] = true;
         }
         let mut slot = vec![u32::MAX; fine.topology.elements.len()];
         for (flow, dense) in fine.flow.iter().zip(fine.dense) {
@@ -418,6 +423,7 @@ impl<'a, 'b> FineGalerkin<'a, 'b> {
             fine,
             products,
             constrained,
+            touched,
             slot,
         }
     }
@@ -426,11 +432,16 @@ impl<'a, 'b> FineGalerkin<'a, 'b> {
     fn add(&self, element: usize, octant: usize, sum: &mut Matrix) {
         let topology = self.fine.topology;
         let class = usize::from(topology.class[element]);
-        let held: [bool; 24] = std::array::from_fn(|local| {
-            self.constrained
-                [local / 8 * topology.nodes + topology.elements[element][local % 8] as usize]
-        });
-        let any_held = held.iter().any(|&held| held);
+        let corners = &topology.elements[element];
+        let mut held = [false; 24];
+        let mut any_held = false;
+        if corners.iter().any(|&node| self.touched[node as usize]) {
+            for local in 0..24 {
+                let dof = local / 8 * topology.nodes + corners[local % 8] as usize;
+                held[local] = self.constrained[dof];
+                any_held |= held[local];
+            }
+        }
         let slot = self.slot[element];
         if slot == u32::MAX && !any_held {
             let modulus = self.fine.moduli_single[element];

@@ -331,12 +331,12 @@ fn add_runs_body<const FUSED: bool>(
         let pitch = run.padded();
         for offset in (0..pitch).step_by(LANES) {
             let here = run.first + offset;
-            let own: [Lane; 3] = std::array::from_fn(|a| load(x, a * n + here));
+            let own = [load(x, here), load(x, n + here), load(x, 2 * n + here)];
             let mut sum = [[0.0; LANES]; 3];
             let mut at = start + offset;
             for (number, &(row, dx)) in NEIGHBOURS.iter().enumerate() {
                 let there = (here as isize + run.rows[row] + dx) as usize;
-                let other: [Lane; 3] = std::array::from_fn(|b| load(x, b * n + there));
+                let other = [load(x, there), load(x, n + there), load(x, 2 * n + there)];
                 let mut back = [[0.0; LANES]; 3];
                 for a in 0..3 {
                     for b in 0..3 {

@@ -73,13 +73,21 @@ impl FlowElements {
     }
 
     /// The tangent of the element at a place in the list.
+    #[inline(always)]
     pub fn tangent(&self, number: usize) -> FlowTangent {
         let (batch, lane) = (&self.batches[number / BATCH], number % BATCH);
-        FlowTangent {
+        let mut tangent = FlowTangent {
             bulk: batch.bulk[lane],
-            deviatoric: std::array::from_fn(|point| batch.deviatoric[point][lane]),
-            flow: std::array::from_fn(|point| std::array::from_fn(|i| batch.flow[point][i][lane])),
+            deviatoric: [0.0; 8],
+            flow: [[0.0; 5]; 8],
+        };
+        for point in 0..8 {
+            tangent.deviatoric[point] = batch.deviatoric[point][lane];
+            for i in 0..5 {
+                tangent.flow[point][i] = batch.flow[point][i][lane];
+            }
         }
+        tangent
     }
 }
 
@@ -273,10 +281,13 @@ pub(super) fn flow_body<T: Real>(
         let bulk: [T; BATCH] = lanes(|l| T::of_single(batch.bulk[l]));
         let mut forces = [[[[T::default(); BATCH]; 4]; 3]; 3];
         for point in 0..8 {
-            let at: [usize; 3] = std::array::from_fn(|axis| {
+            // Plain loops instead of closures over arrays, which the compiler may leave out of line and then
+            // without wide instructions.
+            let mut at = [0; 3];
+            for axis in 0..3 {
                 let [b, c] = OTHERS[axis];
-                usize::from(point & b != 0) + 2 * usize::from(point & c != 0)
-            });
+                at[axis] = usize::from(point & b != 0) + 2 * usize::from(point & c != 0);
+            }
             let g = |component: usize, axis: usize| &gradient[component][axis][at[axis]];
             let trace: [T; BATCH] = lanes(|l| g(0, 0)[l] + g(1, 1)[l] + g(2, 2)[l]);
             // Deviatoric strain, engineering shear.
@@ -288,18 +299,15 @@ pub(super) fn flow_body<T: Real>(
                 lanes(|l| g(0, 2)[l] + g(2, 0)[l]),
                 lanes(|l| g(0, 1)[l] + g(1, 0)[l]),
             ];
-            let m: [[T; BATCH]; 6] = {
-                let m: [[T; BATCH]; 5] =
-                    std::array::from_fn(|i| lanes(|l| T::of_single(batch.flow[point][i][l])));
-                [
-                    m[0],
-                    m[1],
-                    lanes(|l| T::default() - m[0][l] - m[1][l]),
-                    m[2],
-                    m[3],
-                    m[4],
-                ]
-            };
+            let mut m = [[T::default(); BATCH]; 6];
+            for (row, flow) in [0, 1, 3, 4, 5].into_iter().zip(&batch.flow[point]) {
+                for lane in 0..BATCH {
+                    m[row][lane] = T::of_single(flow[lane]);
+                }
+            }
+            for lane in 0..BATCH {
+                m[2][lane] = T::default() - m[0][lane] - m[1][lane];
+            }
             let rate: [T; BATCH] = lanes(|l| {
                 m[0][l] * strain[0][l]
                     + m[1][l] * strain[1][l]
@@ -315,13 +323,13 @@ pub(super) fn flow_body<T: Real>(
             };
             let pressure: [T; BATCH] = lanes(|l| bulk[l] * dilatation[l]);
             let a: [T; BATCH] = lanes(|l| T::of_single(batch.deviatoric[point][l]));
-            let stress: [[T; BATCH]; 6] = std::array::from_fn(|i| {
-                if i < 3 {
-                    lanes(|l| a[l] * strain[i][l] - rate[l] * m[i][l] + pressure[l])
-                } else {
-                    lanes(|l| half * a[l] * strain[i][l] - rate[l] * m[i][l])
+            let mut stress = [[T::default(); BATCH]; 6];
+            for i in 0..3 {
+                for l in 0..BATCH {
+                    stress[i][l] = a[l] * strain[i][l] - rate[l] * m[i][l] + pressure[l];
+                    stress[i + 3][l] = half * a[l] * strain[i + 3][l] - rate[l] * m[i + 3][l];
                 }
-            });
+            }
             for component in 0..3 {
                 for axis in 0..3 {
                     let sum = &mut forces[component][axis][at[axis]];

@@ -269,8 +269,10 @@ fn add_lanes<T: Real, const L: usize, const FUSED: bool>(
             work.sign * *modulus
         };
     }
-    let at: [usize; 8] =
-        std::array::from_fn(|corner| run.edges[corner >> 1] + (corner & 1) + offset);
+    let mut at = [0; 8];
+    for corner in 0..8 {
+        at[corner] = run.edges[corner >> 1] + (corner & 1) + offset;
+    }
     let mut v = [[[T::default(); L]; 8]; 3];
     for component in 0..3 {
         for corner in 0..8 {

@@ -257,7 +257,13 @@ impl<'a> System<'a> {
     fn gather(&self, element: usize, u: &[f64]) -> LocalVector {
         let nodes = self.nodes();
         let corners = &self.topology.elements[element];
-        std::array::from_fn(|local| u[local / 8 * nodes + corners[local % 8] as usize])
+        let mut local = [0.0; 24];
+        for component in 0..3 {
+            for corner in 0..8 {
+                local[8 * component + corner] = u[component * nodes + corners[corner] as usize];
+            }
+        }
+        local
     }
 
     /// Internal forces at `u` and, if wanted, the tangent. Does not change any state.
