@@ -4,6 +4,8 @@
 //! Model axis z runs from caudal to cranial and is the load axis. The caudal face is held, the cranial
 //! face moves down.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, bail, ensure};
 use imaging::components::{Connectivity, largest_component};
 use imaging::filter::gaussian;
@@ -309,20 +311,38 @@ fn between_discs(
     let (Some(top), Some(bottom)) = (layers(CRANIAL, upper), layers(CAUDAL, lower)) else {
         bail!("a disc was lost because it hangs on nothing");
     };
-    let bone = |element: usize| meshed.kinds[element] == ElementKind::Bone;
     let h = meshed.mesh.lattice.spacing_mm[2];
-    let extent_mm = match (
-        meshed.mesh.outermost_layer(CRANIAL, bone),
-        meshed.mesh.outermost_layer(CAUDAL, bone),
-    ) {
-        (Some(high), Some(low)) => (high + 1 - low) as f64 * h,
-        _ => bail!("there is no bone between the discs"),
+    let Some(height_mm) = height_between(&meshed, lower, upper) else {
+        bail!("the two discs do not lie one above the other: no column of voxels meets both");
     };
     let distance_mm = (top + 1 - bottom) as f64 * h;
     let mut model = along_z(meshed, loaded, fixed, distance_mm, options, checks)?;
     model.cap_distance_mm = Some(distance_mm);
-    model.bone_height_mm = Some(extent_mm);
+    model.bone_height_mm = Some(height_mm);
     Ok(model)
+}
+
+/// Mean distance of the faces that two discs turn to each other, mm, over the columns that meet both. The processes
+/// of the bone, which reach beyond its endplates, do not enter.
+fn height_between(meshed: &Meshed, lower: u16, upper: u16) -> Option<f64> {
+    let lattice = &meshed.mesh.lattice;
+    // Top of the lower disc and bottom of the upper one, by column.
+    let mut columns: BTreeMap<[u32; 2], [Option<u32>; 2]> = BTreeMap::new();
+    for (&[x, y, z], &label) in lattice.element_cells.iter().zip(&meshed.labels) {
+        if label == lower {
+            let top = &mut columns.entry([x, y]).or_default()[0];
+            *top = Some(top.map_or(z + 1, |top| top.max(z + 1)));
+        } else if label == upper {
+            let bottom = &mut columns.entry([x, y]).or_default()[1];
+            *bottom = Some(bottom.map_or(z, |bottom| bottom.min(z)));
+        }
+    }
+    let gaps: Vec<f64> = columns
+        .values()
+        .filter_map(|&[top, bottom]| Some(f64::from(bottom?) - f64::from(top?)))
+        .collect();
+    let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+    (mean > 0.0).then(|| mean * lattice.spacing_mm[2])
 }
 
 /// The endplates themselves: what one sees of the body from above and from below within 3 mm of the

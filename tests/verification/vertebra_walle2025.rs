@@ -72,3 +72,39 @@ fn stiffness_of_the_three_variants() {
         assert!(result.force_balance.expect("a balance") < 1e-4);
     }
 }
+
+/// The published nonlinear strength (1847 N) is that of a Mohr-Coulomb material with the shifted moduli in plain
+/// hexahedra; here von Mises with the intended moduli, at 1.9 % of the height between the discs.
+#[test]
+fn nonlinear_strength_stands_beside_the_published_one() {
+    let Some(folder) = shared("data/density-fe/verse004-L2-spineFE") else {
+        return;
+    };
+    let strength = |formulation: &str| {
+        let result = solve(
+            &folder,
+            &[
+                "material.model=j2",
+                "material.strength_law=kopperdahl2002_power",
+                "material.bins=0",
+                "load.cap_yield_mpa=70",
+                "load.displacement_mm=0.6",
+                "load.increments=6",
+                "failure.criterion=height_reduction",
+                formulation,
+            ],
+        );
+        assert_eq!(result.outcome, RunOutcome::TargetReached, "{formulation}");
+        assert!(result.force_balance.expect("a balance") < 1e-4);
+        result.failure_load_n.expect("a failure load")
+    };
+    let (full, bbar) = (
+        strength("element.formulation=full"),
+        strength("element.formulation=bbar"),
+    );
+    let published = 1847.0;
+    assert!((full - published).abs() < 0.1 * published, "{full} N");
+    assert!((bbar - published).abs() < 0.2 * published, "{bbar} N");
+    // Plain full integration locks in plastic flow, so it is the stronger one.
+    assert!(full > 1.05 * bbar, "{full} N, {bbar} N");
+}
