@@ -2,6 +2,7 @@
 
 mod cg;
 mod direct;
+mod galerkin;
 mod hierarchy;
 mod multigrid;
 mod rows;
