@@ -4,17 +4,21 @@ use solver::{Control, Formulation, HardeningCurve, MaterialModel, Response, Step
 
 use crate::body::{block, press, uniform};
 
-/// A notched, graded block that yields in part.
+/// A notched, graded block that yields in part; `fineness` cuts every cell along each axis.
 fn notched(
+    fineness: usize,
     formulation: Formulation,
     law: MaterialModel,
     increments: usize,
     lattice: bool,
     tolerance: f64,
 ) -> Response {
-    let body = block([8, 4, 9], [1.5, 1.2, 1.4], |c| {
-        !(c[0] >= 5 && (3..6).contains(&c[2]))
-    });
+    let fine = fineness as f64;
+    let body = block(
+        [8, 4, 9].map(|n| n * fineness),
+        [1.5, 1.2, 1.4].map(|h| h / fine),
+        |c| !(c[0] >= 5 * fineness && (3 * fineness..6 * fineness).contains(&c[2])),
+    );
     let mut model = uniform(
         body,
         2000.0,
@@ -52,8 +56,8 @@ fn the_lattice_path_equals_the_general_one() {
             MaterialModel::Secant,
         ] {
             let (fast, general) = (
-                notched(formulation, law, 6, true, 1e-9),
-                notched(formulation, law, 6, false, 1e-9),
+                notched(1, formulation, law, 6, true, 1e-9),
+                notched(1, formulation, law, 6, false, 1e-9),
             );
             let (a, b) = (last_force(&fast), last_force(&general));
             assert!(
@@ -71,7 +75,8 @@ fn the_number_of_threads_changes_no_bit() {
             .num_threads(threads)
             .build()
             .unwrap();
-        pool.install(|| notched(Formulation::BBar, MaterialModel::J2, 5, true, 1e-6))
+        // 16128 elements: blocks, stencils and vectors are all long enough to be worked on in parallel.
+        pool.install(|| notched(4, Formulation::BBar, MaterialModel::J2, 2, true, 1e-6))
     };
     let one = run(1);
     for threads in [2, 5] {
@@ -82,8 +87,8 @@ fn the_number_of_threads_changes_no_bit() {
 #[test]
 fn halving_the_increments_changes_little() {
     let (coarse, fine) = (
-        notched(Formulation::BBar, MaterialModel::J2, 8, true, 1e-6),
-        notched(Formulation::BBar, MaterialModel::J2, 16, true, 1e-6),
+        notched(1, Formulation::BBar, MaterialModel::J2, 8, true, 1e-6),
+        notched(1, Formulation::BBar, MaterialModel::J2, 16, true, 1e-6),
     );
     let (a, b) = (last_force(&coarse), last_force(&fine));
     assert!((a - b).abs() < 0.01 * b.abs(), "{a} {b}");
