@@ -226,7 +226,7 @@ impl<'h> Multigrid<'h> {
         self.buffers[level] = here;
     }
 
-    /// Chebyshev steps of the fourth kind on `x` (Lottes 2023, algorithm 3). `b` holds the residual and is
+    /// Chebyshev steps of the fourth kind on `x` (Lottes 2023, Numer Linear Algebra Appl). `b` holds the residual and is
     /// kept up to date; with `from_zero` it starts as the right-hand side and `x` as zero. After the
     /// post-smoothing the residual is not needed and not computed.
     fn smooth(&self, fine: &LatticeOperator, level: usize, here: &mut Buffers, from_zero: bool) {
