@@ -167,14 +167,11 @@ pub fn tangent(flow: Option<&Flow>, moduli: Moduli, lowest_slope: f64) -> [[f64;
     d
 }
 
-/// The consistent tangent as [`tangent`] gives it, in parts: deviatoric stiffness (MPa) and the deviator `m`
-/// (xx, yy, yz, xz, xy) with `D = bulk 1x1 + deviatoric I_dev - m x m`.
+/// The consistent tangent of a flowing point as [`tangent`] gives it, in parts: deviatoric stiffness (MPa) and the
+/// deviator `m` (xx, yy, yz, xz, xy, square roots of MPa) with `D = bulk 1x1 + deviatoric I_dev - m x m`.
 #[inline(always)]
-pub fn tangent_parts(flow: Option<&Flow>, moduli: Moduli, lowest_slope: f64) -> (f64, [f64; 5]) {
+pub fn tangent_parts(flow: &Flow, moduli: Moduli, lowest_slope: f64) -> (f64, [f64; 5]) {
     let g = moduli.shear;
-    let Some(flow) = flow else {
-        return (2.0 * g, [0.0; 5]);
-    };
     let slope = flow.slope.max(lowest_slope);
     // Never negative: the increment over the trial stress is below 1 / (3 G + H), as the yield stress is positive.
     let square = 6.0 * g * g * (1.0 / (3.0 * g + slope) - flow.increment_over_trial);

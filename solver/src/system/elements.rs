@@ -372,7 +372,7 @@ fn box_element(
             new[point] = update.state;
             if let (Some(flow), Want::Tangent { lowest_slope }) = (&update.flow, want) {
                 flows = true;
-                let (deviatoric, m) = j2::tangent_parts(Some(flow), moduli, lowest_slope * modulus);
+                let (deviatoric, m) = j2::tangent_parts(flow, moduli, lowest_slope * modulus);
                 tangent.deviatoric[point] = deviatoric as f32;
                 tangent.flow[point] = m.map(|m| m as f32);
             }

@@ -67,6 +67,24 @@ fn matrix(system: &System, at: &Evaluation) -> Vec<f64> {
 fn tangent_error(system: &System, u: &[f64]) -> f64 {
     let at = system.evaluate(u, Want::TRUE_TANGENT);
     let found = matrix(system, &at);
+    if let Some(shape) = &system.flow_shape {
+        // What the coarse levels are made of is what the operator applies.
+        let tangent = at.flow[0].tangent(0);
+        let (whole, diagonal) = (shape.matrix(&tangent), shape.diagonal(&tangent));
+        let largest = found.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        for i in 0..576 {
+            assert!(
+                (f64::from(whole[i]) - found[i]).abs() < 1e-5 * largest,
+                "{i}"
+            );
+        }
+        for i in 0..24 {
+            assert!(
+                (f64::from(diagonal[i]) - found[25 * i]).abs() < 1e-5 * largest,
+                "{i}"
+            );
+        }
+    }
     let step = 1e-7;
     let (mut error, mut largest) = (0.0f64, 0.0f64);
     for column in 0..24 {
