@@ -7,11 +7,11 @@ pub mod analysis;
 pub mod deck;
 pub mod element;
 pub mod error;
-pub mod linear;
+mod linear;
 pub mod load_case;
 pub mod material;
 pub mod model;
-pub mod operator;
+mod operator;
 pub mod response;
 mod system;
 

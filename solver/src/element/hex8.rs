@@ -3,7 +3,7 @@
 //!
 //! Inside the solver the corners are numbered by their coordinate bits, `x + 2 y + 4 z`, and the 24
 //! displacements of an element are ordered by component first: `8 * component + corner`. Both make the
-//! Walsh-Hadamard transform of [`crate::operator`] a plain butterfly.
+//! Walsh-Hadamard transform of the operator a plain butterfly.
 
 use nalgebra::{Matrix3, SMatrix};
 

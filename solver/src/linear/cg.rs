@@ -23,8 +23,6 @@ pub struct CgResult {
     pub end: CgEnd,
     /// Iterations.
     pub iterations: usize,
-    /// Residual norm over the norm of the right-hand side.
-    pub relative_residual: f64,
 }
 
 /// Solves `A x = b` from `x = 0` until `|b - A x| <= tolerance |b|`.
@@ -55,7 +53,6 @@ pub fn conjugate_gradients(
             return CgResult {
                 end: CgEnd::Converged,
                 iterations: iteration,
-                relative_residual: residual / scale.max(f64::MIN_POSITIVE),
             };
         }
         precondition(&r, &mut z);
@@ -64,7 +61,6 @@ pub fn conjugate_gradients(
             return CgResult {
                 end: CgEnd::Preconditioner,
                 iterations: iteration,
-                relative_residual: residual / scale,
             };
         }
         let beta = if iteration == 0 {
@@ -80,7 +76,6 @@ pub fn conjugate_gradients(
             return CgResult {
                 end: CgEnd::NegativeCurvature,
                 iterations: iteration + 1,
-                relative_residual: residual / scale,
             };
         }
         let step = rz / curvature;
@@ -97,6 +92,5 @@ pub fn conjugate_gradients(
     CgResult {
         end,
         iterations: limit,
-        relative_residual: residual / scale,
     }
 }

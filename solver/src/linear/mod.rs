@@ -9,7 +9,7 @@ mod rows;
 mod stencil;
 mod transfer;
 
-pub use cg::{CgEnd, CgResult, conjugate_gradients};
+pub use cg::{CgEnd, conjugate_gradients};
 pub use direct::SparseFactor;
 pub use hierarchy::Hierarchy;
 pub use multigrid::Multigrid;
