@@ -19,6 +19,6 @@ pub use analysis::{Control, Snapshot, analyse};
 pub use error::{Error, Result};
 pub use load_case::{LoadCase, Monitor, NodalForce, Prescribed, Stepping};
 pub use material::HardeningCurve;
-pub use model::{Formulation, MaterialModel, Materials, Model};
+pub use model::{Formulation, MaterialModel, Materials, Model, SolidMesh};
 pub use response::{Increment, Outcome, Response};
 pub use system::ElementFields;

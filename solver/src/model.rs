@@ -1,7 +1,8 @@
 //! The body: mesh, materials, element formulation.
 
-use meshing::{HexMesh, Lattice};
+use meshing::{HexMesh, Lattice, Mesh, Tet10Mesh};
 
+use crate::element::TetrahedronRule;
 use crate::error::{Error, Result};
 use crate::material::HardeningCurve;
 
@@ -49,16 +50,97 @@ impl Materials {
     pub const ELASTIC: u32 = u32::MAX;
 }
 
+/// The elements of a body, all of one kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SolidMesh {
+    /// Equal boxes cut from a regular lattice: solved matrix-free.
+    Voxels {
+        /// Nodes and elements.
+        mesh: HexMesh,
+        /// The lattice.
+        lattice: Lattice,
+    },
+    /// 8-node hexahedra of any shape.
+    Hex8(HexMesh),
+    /// 4-node tetrahedra, one integration point.
+    Tet4(Mesh<4>),
+    /// 10-node tetrahedra, four integration points.
+    Tet10(Tet10Mesh),
+}
+
+impl SolidMesh {
+    /// Node positions, mm.
+    pub fn nodes_mm(&self) -> &[[f64; 3]] {
+        match self {
+            Self::Voxels { mesh, .. } | Self::Hex8(mesh) => &mesh.nodes_mm,
+            Self::Tet4(mesh) => &mesh.nodes_mm,
+            Self::Tet10(mesh) => &mesh.nodes_mm,
+        }
+    }
+
+    /// Number of elements.
+    pub fn element_count(&self) -> usize {
+        match self {
+            Self::Voxels { mesh, .. } | Self::Hex8(mesh) => mesh.elements.len(),
+            Self::Tet4(mesh) => mesh.elements.len(),
+            Self::Tet10(mesh) => mesh.elements.len(),
+        }
+    }
+
+    /// The lattice, where the mesh is cut from one.
+    pub fn lattice(&self) -> Option<&Lattice> {
+        match self {
+            Self::Voxels { lattice, .. } => Some(lattice),
+            _ => None,
+        }
+    }
+
+    /// The same elements without their lattice, so that the general path is taken.
+    pub fn without_lattice(self) -> Self {
+        match self {
+            Self::Voxels { mesh, .. } => Self::Hex8(mesh),
+            other => other,
+        }
+    }
+
+    /// The first element whose Jacobian is not positive at every integration point (hexahedra: at every corner).
+    pub fn first_inverted(&self) -> Option<usize> {
+        fn positions<const N: usize>(mesh: &Mesh<N>, element: usize) -> [[f64; 3]; N] {
+            mesh.elements[element].map(|node| mesh.nodes_mm[node as usize])
+        }
+        (0..self.element_count()).find(|&element| match self {
+            Self::Voxels { .. } => false,
+            Self::Hex8(mesh) => {
+                let quality = mesh.scaled_jacobian(element);
+                quality.is_nan() || quality <= 1e-9
+            }
+            Self::Tet4(mesh) => TetrahedronRule::linear()
+                .points(&positions(mesh, element))
+                .is_none(),
+            Self::Tet10(mesh) => TetrahedronRule::quadratic()
+                .points(&positions(mesh, element))
+                .is_none(),
+        })
+    }
+
+    /// Nodes of an element, VTK order.
+    pub fn element(&self, number: usize) -> &[u32] {
+        match self {
+            Self::Voxels { mesh, .. } | Self::Hex8(mesh) => &mesh.elements[number],
+            Self::Tet4(mesh) => &mesh.elements[number],
+            Self::Tet10(mesh) => &mesh.elements[number],
+        }
+    }
+}
+
 /// A body to be loaded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     /// Nodes and elements.
-    pub mesh: HexMesh,
-    /// The lattice the mesh is cut from, where it is one: then the structured fast path is taken.
-    pub lattice: Option<Lattice>,
+    pub mesh: SolidMesh,
     /// Materials of the elements.
     pub materials: Materials,
-    /// Element formulation.
+    /// Formulation of hexahedra.
     pub formulation: Formulation,
     /// Constitutive model.
     pub material_model: MaterialModel,
@@ -70,7 +152,7 @@ impl Model {
     /// # Errors
     /// [`Error::Model`] or [`Error::Material`].
     pub fn check(&self) -> Result<()> {
-        let elements = self.mesh.elements.len();
+        let elements = self.mesh.element_count();
         let m = &self.materials;
         if elements == 0 {
             return Err(Error::Model("it has no element".into()));
@@ -86,18 +168,20 @@ impl Model {
                 )));
             }
         }
-        if let Some(lattice) = &self.lattice
+        if let SolidMesh::Voxels { lattice, .. } = &self.mesh
             && (lattice.element_cells.len() != elements
-                || lattice.node_points.len() != self.mesh.nodes_mm.len())
+                || lattice.node_points.len() != self.mesh.nodes_mm().len())
         {
             return Err(Error::Model(
                 "the lattice does not describe this mesh".into(),
             ));
         }
-        let nodes = self.mesh.nodes_mm.len();
+        let nodes = self.mesh.nodes_mm().len();
         for element in 0..elements {
             let bad = |reason: String| Err(Error::Material { element, reason });
-            if self.mesh.elements[element]
+            if self
+                .mesh
+                .element(element)
                 .iter()
                 .any(|&node| node as usize >= nodes)
             {

@@ -6,7 +6,7 @@ use calibration::density::DensityConversion;
 use calibration::law::{ElasticityLaw, StrengthForm, StrengthLaw};
 use calibration::post_yield::{PostYieldCurve, Softening, TissueKind};
 use calibration::{DensityKind, ElementDensity};
-use solver::{Formulation, HardeningCurve, MaterialModel, Materials, Model};
+use solver::{Formulation, HardeningCurve, MaterialModel, Materials, Model, SolidMesh};
 
 use crate::bone_model::{BoneModel, ElementKind};
 use crate::exit::{EndWith as _, Failure, Kind};
@@ -32,8 +32,10 @@ impl Assigned {
     /// The body for the solver.
     pub fn body(&self, model: &BoneModel, plan: &Plan) -> Model {
         Model {
-            mesh: model.mesh.mesh.clone(),
-            lattice: Some(model.mesh.lattice.clone()),
+            mesh: SolidMesh::Voxels {
+                mesh: model.mesh.mesh.clone(),
+                lattice: model.mesh.lattice.clone(),
+            },
             materials: self.materials.clone(),
             formulation: match plan.settings.element.formulation {
                 ElementFormulation::Bbar => Formulation::BBar,

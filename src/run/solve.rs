@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use meshing::Mesh;
 use meshing::vtu::{Field, Values, Vtu, write_pvd};
 use serde::Serialize;
 use solver::deck::output::{
     DISPLACEMENTS_HEADER, REACTIONS_HEADER, displacement_rows, reaction_rows,
 };
 use solver::deck::{Deck, DeckModel, Options};
-use solver::{Control, Formulation, Outcome};
+use solver::{Control, Formulation, Outcome, SolidMesh};
 
 use crate::exit::{EndWith as _, Kind};
 use crate::output_dir::{Existing, OutputDir, PROVENANCE_FILE};
@@ -174,8 +175,8 @@ pub fn solve(request: &SolveRequest, progress: &mut Progress) -> anyhow::Result<
         increments,
         newton_iterations: newton,
         linear_iterations: linear,
-        elements: deck.model.mesh.elements.len(),
-        nodes: deck.model.mesh.nodes_mm.len(),
+        elements: deck.model.mesh.element_count(),
+        nodes: deck.model.mesh.nodes_mm().len(),
         notes,
         timings_s: timings,
         peak_memory_mib: peak_memory_mib(),
@@ -235,14 +236,31 @@ fn write_fields(
         .iter()
         .map(|f| f.equivalent_plastic_strain as f32)
         .collect();
+    let point_data = vec![Field::vector("displacement_mm", displacements)];
+    let cell_data = vec![
+        Field::scalar("von_mises_mpa", Values::F32(&von_mises)),
+        Field::scalar("equivalent_plastic_strain", Values::F32(&plastic)),
+    ];
+    match &deck.model.mesh {
+        SolidMesh::Voxels { mesh, .. } | SolidMesh::Hex8(mesh) => {
+            write_vtu(path, mesh, point_data, cell_data)
+        }
+        SolidMesh::Tet4(mesh) => write_vtu(path, mesh, point_data, cell_data),
+        SolidMesh::Tet10(mesh) => write_vtu(path, mesh, point_data, cell_data),
+    }
+}
+
+fn write_vtu<const N: usize>(
+    path: &std::path::Path,
+    mesh: &Mesh<N>,
+    point_data: Vec<Field>,
+    cell_data: Vec<Field>,
+) -> anyhow::Result<()> {
     Vtu {
-        mesh: &deck.model.mesh,
+        mesh,
         frame: None,
-        point_data: vec![Field::vector("displacement_mm", displacements)],
-        cell_data: vec![
-            Field::scalar("von_mises_mpa", Values::F32(&von_mises)),
-            Field::scalar("equivalent_plastic_strain", Values::F32(&plastic)),
-        ],
+        point_data,
+        cell_data,
     }
     .write(path)?;
     Ok(())

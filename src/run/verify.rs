@@ -5,7 +5,7 @@ use meshing::mesh::HEX_CORNERS;
 use meshing::{HexMesh, Lattice, NodeSet};
 use solver::{
     Control, Formulation, HardeningCurve, LoadCase, MaterialModel, Materials, Model, Prescribed,
-    Response, Stepping,
+    Response, SolidMesh, Stepping,
 };
 
 use crate::progress::Progress;
@@ -145,8 +145,7 @@ impl Problem {
         let (mesh, lattice) = block(self.cells, self.spacing);
         let n = mesh.elements.len();
         Model {
-            mesh,
-            lattice: Some(lattice),
+            mesh: SolidMesh::Voxels { mesh, lattice },
             materials: Materials {
                 youngs_modulus_mpa: vec![self.modulus; n],
                 poissons_ratio: vec![self.ratio; n],
@@ -171,7 +170,7 @@ impl Problem {
         let high: [f64; 3] = std::array::from_fn(|a| self.cells[a] as f64 * self.spacing[a]);
         let mut case = LoadCase::default();
         let mut top = Vec::new();
-        for (node, p) in model.mesh.nodes_mm.iter().enumerate() {
+        for (node, p) in model.mesh.nodes_mm().iter().enumerate() {
             let node = node as u32;
             let mut put = |component: u8, displacement_mm: f64| {
                 case.prescribed.push(Prescribed {

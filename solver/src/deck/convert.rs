@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 
-use meshing::HexMesh;
+use meshing::{HexMesh, Mesh};
 
 use super::lattice::{self, Recognised};
 use super::source::At;
 use super::steps::{StepMaker, StepPlan};
-use super::{Deck, ElementType, Material, Note};
+use super::{Deck, ElementType, Elements, Material, Note};
 use crate::error::{Error, Result};
 use crate::material::HardeningCurve;
-use crate::model::{Formulation, MaterialModel, Materials, Model};
+use crate::model::{Formulation, MaterialModel, Materials, Model, SolidMesh};
 
 /// What the command line may say beside the deck.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,7 +69,6 @@ impl Deck {
         Ok(DeckModel {
             model: Model {
                 mesh: numbering.mesh,
-                lattice: numbering.lattice,
                 materials,
                 formulation,
                 material_model: if linear {
@@ -87,22 +86,11 @@ impl Deck {
     }
 
     fn formulation(&self, options: &Options) -> Result<Formulation> {
-        for kind in [ElementType::C3D4, ElementType::C3D10] {
-            if let Some(&at) = self.element_types.get(&kind) {
-                return Err(self.error(
-                    at,
-                    format!(
-                        "{kind:?} elements are read but cannot be solved yet; C3D8 and C3D8I can"
-                    ),
-                ));
-            }
-        }
         let full = self.element_types.get(&ElementType::C3D8);
         let incompatible = self.element_types.get(&ElementType::C3D8I);
         match (options.formulation, full, incompatible) {
-            (_, None, None) => Err(self.error(At { file: 0, line: 1 }, "the deck has no element")),
             (Some(formulation), _, _) => Ok(formulation),
-            (None, Some(_), None) => Ok(Formulation::Full),
+            (None, _, None) => Ok(Formulation::Full),
             (None, None, Some(_)) => Ok(Formulation::Incompatible),
             (None, Some(&a), Some(&b)) => Err(self.error(
                 a.max(b),
@@ -113,43 +101,47 @@ impl Deck {
 
     /// Renumbers nodes and elements for the solver.
     fn numbering(&self) -> Result<Numbering> {
-        let hexahedra = &self.hexahedra;
-        let (lattice, nodes, elements, connectivity) =
-            match lattice::recognise(&self.nodes_mm, &hexahedra.nodes) {
-                Some(Recognised {
-                    lattice,
-                    nodes,
-                    elements,
-                    connectivity,
-                }) => (Some(lattice), nodes, elements, connectivity),
-                None => {
-                    let (nodes, connectivity) = self.attached();
-                    let elements = (0..connectivity.len() as u32).collect();
-                    (None, nodes, elements, connectivity)
-                }
-            };
-        let mut numbers = vec![None; self.nodes_mm.len()];
-        for (number, &node) in nodes.iter().enumerate() {
-            numbers[node as usize] = Some(number as u32);
-        }
-        let mesh = HexMesh {
-            nodes_mm: nodes.iter().map(|&n| self.nodes_mm[n as usize]).collect(),
-            elements: connectivity,
+        let kinds = [
+            (self.hexahedra.at.first(), "hexahedra"),
+            (self.tetrahedra.at.first(), "4-node tetrahedra"),
+            (self.quadratic_tetrahedra.at.first(), "10-node tetrahedra"),
+        ];
+        let mut found = kinds.iter().filter_map(|(at, name)| Some((*(*at)?, *name)));
+        let Some(first) = found.next() else {
+            return Err(self.error(At { file: 0, line: 1 }, "the deck has no element"));
         };
-        if lattice.is_none() {
-            for element in 0..mesh.elements.len() {
-                let quality = mesh.scaled_jacobian(element);
-                if quality.is_nan() || quality <= 1e-9 {
-                    return Err(self.error(
-                        hexahedra.at[element],
-                        format!(
-                            "element {} is flat or turned inside out (scaled Jacobian {quality:.3})",
-                            hexahedra.labels[element]
-                        ),
-                    ));
-                }
-            }
+        if let Some(second) = found.next() {
+            return Err(self.error(
+                first.0.max(second.0),
+                format!(
+                    "{} and {} in one deck are not supported; use one kind of element",
+                    first.1, second.1
+                ),
+            ));
         }
+        if !self.tetrahedra.labels.is_empty() {
+            return self.in_deck_order(&self.tetrahedra, SolidMesh::Tet4);
+        }
+        if !self.quadratic_tetrahedra.labels.is_empty() {
+            return self.in_deck_order(&self.quadratic_tetrahedra, SolidMesh::Tet10);
+        }
+        let hexahedra = &self.hexahedra;
+        let Some(Recognised {
+            lattice,
+            nodes,
+            elements,
+            connectivity,
+        }) = lattice::recognise(&self.nodes_mm, &hexahedra.nodes)
+        else {
+            return self.in_deck_order(hexahedra, SolidMesh::Hex8);
+        };
+        let mesh = SolidMesh::Voxels {
+            mesh: HexMesh {
+                nodes_mm: nodes.iter().map(|&n| self.nodes_mm[n as usize]).collect(),
+                elements: connectivity,
+            },
+            lattice,
+        };
         Ok(Numbering {
             node_labels: nodes
                 .iter()
@@ -161,31 +153,57 @@ impl Deck {
                 .collect(),
             element_at: elements.iter().map(|&e| hexahedra.at[e as usize]).collect(),
             mesh,
-            lattice,
-            numbers,
+            numbers: self.new_numbers(&nodes),
         })
     }
 
-    /// Nodes that belong to elements, in deck order, and the elements in their new numbers.
-    fn attached(&self) -> (Vec<u32>, Vec<[u32; 8]>) {
-        let mut numbers = vec![u32::MAX; self.nodes_mm.len()];
-        for &node in self.hexahedra.nodes.iter().flatten() {
-            numbers[node as usize] = 0;
+    /// New number of each node of the deck from the nodes that are kept.
+    fn new_numbers(&self, nodes: &[u32]) -> Vec<Option<u32>> {
+        let mut numbers = vec![None; self.nodes_mm.len()];
+        for (number, &node) in nodes.iter().enumerate() {
+            numbers[node as usize] = Some(number as u32);
         }
-        let mut nodes = Vec::new();
-        for (node, number) in numbers.iter_mut().enumerate() {
-            if *number == 0 {
-                *number = nodes.len() as u32;
-                nodes.push(node as u32);
-            }
+        numbers
+    }
+
+    /// Elements in deck order, and the nodes that belong to them in deck order.
+    fn in_deck_order<const N: usize>(
+        &self,
+        elements: &Elements<N>,
+        kind: impl Fn(Mesh<N>) -> SolidMesh,
+    ) -> Result<Numbering> {
+        let mut used = vec![false; self.nodes_mm.len()];
+        for &node in elements.nodes.iter().flatten() {
+            used[node as usize] = true;
         }
-        let elements = self
-            .hexahedra
-            .nodes
-            .iter()
-            .map(|element| element.map(|node| numbers[node as usize]))
+        let nodes: Vec<u32> = (0..used.len() as u32)
+            .filter(|&node| used[node as usize])
             .collect();
-        (nodes, elements)
+        let numbers = self.new_numbers(&nodes);
+        let new = |node: u32| numbers[node as usize].unwrap_or_default();
+        let mesh = kind(Mesh {
+            nodes_mm: nodes.iter().map(|&n| self.nodes_mm[n as usize]).collect(),
+            elements: elements.nodes.iter().map(|e| e.map(new)).collect(),
+        });
+        if let Some(element) = mesh.first_inverted() {
+            return Err(self.error(
+                elements.at[element],
+                format!(
+                    "element {} is flat or turned inside out (its Jacobian is not positive)",
+                    elements.labels[element]
+                ),
+            ));
+        }
+        Ok(Numbering {
+            node_labels: nodes
+                .iter()
+                .map(|&n| self.node_labels[n as usize])
+                .collect(),
+            element_labels: elements.labels.clone(),
+            element_at: elements.at.clone(),
+            mesh,
+            numbers,
+        })
     }
 
     /// Adds the hardening curve of a material and returns its number.
@@ -276,8 +294,7 @@ impl Deck {
 
 /// The mesh in the numbers of the solver.
 pub(super) struct Numbering {
-    mesh: HexMesh,
-    lattice: Option<meshing::Lattice>,
+    mesh: SolidMesh,
     /// New number of each node of the deck; `None` for one without elements.
     pub(super) numbers: Vec<Option<u32>>,
     pub(super) node_labels: Vec<u32>,

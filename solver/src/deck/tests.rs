@@ -131,7 +131,7 @@ fn the_model_is_in_lattice_order_with_the_labels_of_the_deck() {
         .unwrap();
     let model = &ready.model;
     model.check().unwrap();
-    let lattice = model.lattice.as_ref().unwrap();
+    let lattice = model.mesh.lattice().unwrap();
     assert_eq!(lattice.spacing_mm, [1.0, 2.0, 3.0]);
     assert_eq!(lattice.cells, [2, 1, 1]);
     assert_eq!(ready.element_labels, [5, 7]);
@@ -210,10 +210,10 @@ fn a_crooked_mesh_takes_the_general_path() {
         .unwrap()
         .into_model(&Options::default())
         .unwrap();
-    assert_eq!(ready.model.lattice, None);
+    assert_eq!(ready.model.mesh.lattice(), None);
     assert_eq!(ready.element_labels, [7, 5]);
     assert_eq!(ready.node_labels.len(), 12);
-    assert_eq!(ready.model.mesh.elements[1], [0, 1, 4, 3, 6, 7, 10, 9]);
+    assert_eq!(ready.model.mesh.element(1), [0, 1, 4, 3, 6, 7, 10, 9]);
     assert_eq!(ready.model.materials.youngs_modulus_mpa, [2000.0, 1000.0]);
 }
 

@@ -103,8 +103,8 @@ impl System<'_> {
     fn stays_elastic(&self, local: &LocalVector, shear: f64, yield_stress: f64) -> bool {
         let Some(lattice) = self
             .model
-            .lattice
-            .as_ref()
+            .mesh
+            .lattice()
             .filter(|_| self.model.formulation != Formulation::Incompatible)
         else {
             return false;

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::linear::Hierarchy;
 use crate::load_case::LoadCase;
 use crate::material::j2::{Moduli, PlasticState};
-use crate::model::{Formulation, MaterialModel, Materials, Model};
+use crate::model::{Formulation, MaterialModel, Materials, Model, SolidMesh};
 use crate::operator::{
     Block, DenseElements, ElasticWork, FlowElements, FlowShape, FlowTangent, HadamardTable,
     InstructionSet, SharedVector, Topology, apply_block, for_each_set,
@@ -119,15 +119,17 @@ impl Want {
 impl<'a> System<'a> {
     pub(crate) fn new(model: &'a Model, case: &LoadCase) -> Result<Self> {
         model.check()?;
-        let nodes = model.mesh.nodes_mm.len();
+        let nodes = model.mesh.nodes_mm().len();
         let (class, ratios) = classes(&model.materials.poissons_ratio)?;
-        let position = |element: usize| {
-            let nodes = model.mesh.elements[element];
-            nodes.map(|node| model.mesh.nodes_mm[node as usize])
-        };
         let (shapes, topology, tables, hierarchy);
         let mut flow_shape = None;
-        if let Some(lattice) = &model.lattice {
+        let mesh = match &model.mesh {
+            SolidMesh::Voxels { mesh, .. } | SolidMesh::Hex8(mesh) => mesh,
+            _ => return Err(Error::Model("tetrahedra cannot be solved yet".into())),
+        };
+        let position =
+            |element: usize| mesh.elements[element].map(|node| mesh.nodes_mm[node as usize]);
+        if let Some(lattice) = model.mesh.lattice() {
             let shape = HexElement::new(
                 meshing::mesh::HEX_CORNERS
                     .map(|c| std::array::from_fn(|a| c[a] as f64 * lattice.spacing_mm[a])),
@@ -140,8 +142,7 @@ impl<'a> System<'a> {
                         .ok_or_else(|| Error::Model("the lattice elements are no boxes".into()))
                 })
                 .collect::<Result<Vec<_>>>()?;
-            let elements = model
-                .mesh
+            let elements = mesh
                 .elements
                 .iter()
                 .map(|&e| crate::element::hex8::corners_from_vtk(e))
@@ -157,11 +158,11 @@ impl<'a> System<'a> {
             }
             shapes = Shapes::Uniform(Box::new(shape));
         } else {
-            let each = (0..model.mesh.elements.len())
+            let each = (0..mesh.elements.len())
                 .map(|element| HexElement::new(position(element), model.formulation))
                 .collect::<Result<Vec<_>>>()?;
             tables = Vec::new();
-            topology = Topology::unordered(nodes, &model.mesh.elements, class);
+            topology = Topology::unordered(nodes, &mesh.elements, class);
             hierarchy = None;
             shapes = Shapes::Each(each);
         }

@@ -8,20 +8,22 @@ use meshing::{HexMesh, Lattice};
 fn one_element(formulation: Formulation, material_model: MaterialModel) -> Model {
     let spacing = [1.0, 1.2, 0.8];
     Model {
-        mesh: HexMesh {
-            nodes_mm: (0..8)
-                .map(|node| std::array::from_fn(|a| (node >> a & 1) as f64 * spacing[a]))
-                .collect(),
-            elements: vec![[0, 1, 3, 2, 4, 5, 7, 6]],
+        mesh: SolidMesh::Voxels {
+            mesh: HexMesh {
+                nodes_mm: (0..8)
+                    .map(|node| std::array::from_fn(|a| (node >> a & 1) as f64 * spacing[a]))
+                    .collect(),
+                elements: vec![[0, 1, 3, 2, 4, 5, 7, 6]],
+            },
+            lattice: Lattice {
+                spacing_mm: spacing,
+                cells: [1; 3],
+                element_cells: vec![[0; 3]],
+                node_points: (0..8)
+                    .map(|node| [node & 1, node >> 1 & 1, node >> 2])
+                    .collect(),
+            },
         },
-        lattice: Some(Lattice {
-            spacing_mm: spacing,
-            cells: [1; 3],
-            element_cells: vec![[0; 3]],
-            node_points: (0..8)
-                .map(|node| [node & 1, node >> 1 & 1, node >> 2])
-                .collect(),
-        }),
         materials: Materials {
             youngs_modulus_mpa: vec![1500.0],
             poissons_ratio: vec![0.3],
@@ -130,14 +132,14 @@ fn secant_tangent_is_exact_for_a_deviatoric_uniform_strain() {
     let system = System::new(&model, &LoadCase::default()).unwrap();
     let mut u = vec![0.0; 24];
     for node in 0..8 {
-        u[node] = 0.05 * model.mesh.nodes_mm[node][2];
+        u[node] = 0.05 * model.mesh.nodes_mm()[node][2];
     }
     let at = system.evaluate(&u, Want::TRUE_TANGENT);
     assert_eq!(at.phases, [0, 0, 1, 0]);
     let shear = |size: f64| {
         let mut v = vec![0.0; 24];
         for node in 0..8 {
-            v[node] = size * model.mesh.nodes_mm[node][2];
+            v[node] = size * model.mesh.nodes_mm()[node][2];
         }
         v
     };

@@ -2,7 +2,9 @@
 
 use meshing::mesh::HEX_CORNERS;
 use meshing::{HexMesh, Lattice, NodeSet};
-use solver::{Formulation, HardeningCurve, LoadCase, MaterialModel, Materials, Model, Prescribed};
+use solver::{
+    Formulation, HardeningCurve, LoadCase, MaterialModel, Materials, Model, Prescribed, SolidMesh,
+};
 
 /// A block of `cells` boxes of `spacing` mm with one material, on a lattice.
 pub fn block(
@@ -71,8 +73,7 @@ pub fn uniform(
 ) -> Model {
     let n = mesh.elements.len();
     Model {
-        mesh,
-        lattice: Some(lattice),
+        mesh: SolidMesh::Voxels { mesh, lattice },
         materials: Materials {
             youngs_modulus_mpa: vec![modulus; n],
             poissons_ratio: vec![ratio; n],
@@ -93,14 +94,14 @@ pub fn uniform(
 
 /// Nodes whose position satisfies a condition.
 pub fn nodes(model: &Model, condition: impl Fn([f64; 3]) -> bool) -> Vec<u32> {
-    (0..model.mesh.nodes_mm.len() as u32)
-        .filter(|&n| condition(model.mesh.nodes_mm[n as usize]))
+    (0..model.mesh.nodes_mm().len() as u32)
+        .filter(|&n| condition(model.mesh.nodes_mm()[n as usize]))
         .collect()
 }
 
 /// Extent of the body along an axis, mm.
 pub fn extent(model: &Model, axis: usize) -> [f64; 2] {
-    let along = model.mesh.nodes_mm.iter().map(|p| p[axis]);
+    let along = model.mesh.nodes_mm().iter().map(|p| p[axis]);
     [
         along.clone().fold(f64::MAX, f64::min),
         along.fold(f64::MIN, f64::max),

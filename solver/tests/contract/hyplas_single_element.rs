@@ -37,7 +37,7 @@ fn stresses_and_plastic_strain_of_every_step() {
                 MaterialModel::J2,
             );
             if !lattice {
-                model.lattice = None;
+                model.mesh = model.mesh.without_lattice();
             }
             let mut case = LoadCase::default();
             let mut put = |nodes: Vec<u32>, component, displacement_mm| {
@@ -105,7 +105,7 @@ fn newton_converges_quadratically() {
         Formulation::Full,
         MaterialModel::J2,
     );
-    model.lattice = None;
+    model.mesh = model.mesh.without_lattice();
     let case = crate::body::press(&model, -0.02, false);
     let mut case = case;
     for node in nodes(&model, |p| p[0] == 0.0 && p[2] == 1.0) {

@@ -31,7 +31,7 @@ fn notched(
         *modulus *= 1.0 + (element % 7) as f64;
     }
     if !lattice {
-        model.lattice = None;
+        model.mesh = model.mesh.without_lattice();
     }
     let case = press(&model, -0.15, false);
     let mut stepping = Stepping::equal(increments);

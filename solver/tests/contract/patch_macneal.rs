@@ -5,7 +5,8 @@
 
 use meshing::HexMesh;
 use solver::{
-    Control, Formulation, LoadCase, MaterialModel, Materials, Model, Prescribed, Stepping, analyse,
+    Control, Formulation, LoadCase, MaterialModel, Materials, Model, Prescribed, SolidMesh,
+    Stepping, analyse,
 };
 
 use crate::body::{block, press, uniform};
@@ -49,11 +50,10 @@ const ELEMENTS: [[u32; 8]; 7] = [
 fn constant_strain_on_distorted_hexahedra() {
     for formulation in FORMULATIONS {
         let model = Model {
-            mesh: HexMesh {
+            mesh: SolidMesh::Hex8(HexMesh {
                 nodes_mm: NODES.to_vec(),
                 elements: ELEMENTS.to_vec(),
-            },
-            lattice: None,
+            }),
             materials: Materials {
                 youngs_modulus_mpa: vec![1e6; 7],
                 poissons_ratio: vec![0.25; 7],
@@ -116,7 +116,7 @@ fn bars_meet_their_closed_forms_on_both_paths() {
             let case = press(&model, -0.1, confined);
             for lattice in [true, false] {
                 if !lattice {
-                    model.lattice = None;
+                    model.mesh = model.mesh.without_lattice();
                 }
                 let response = analyse(&model, &case, &Stepping::equal(1), &mut |_| {
                     Control::Continue
