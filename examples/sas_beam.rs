@@ -32,7 +32,7 @@ use meshing::mesh::HEX_CORNERS;
 use meshing::{HexMesh, NodeSet};
 use solver::{
     Control, Formulation, HardeningCurve, LoadCase, MaterialModel, Materials, Model, Prescribed,
-    Stepping,
+    SolidMesh, Stepping,
 };
 
 const SIDES_MM: [f64; 3] = [30.0, 30.0, 50.0];
@@ -79,11 +79,10 @@ fn stress_mpa(modulus: f64, curve: &HardeningCurve, strain: f64) -> f64 {
 fn forces_kn(e: f64, curve: &HardeningCurve, law: MaterialModel) -> anyhow::Result<Vec<f64>> {
     let corners = HEX_CORNERS.map(|c| std::array::from_fn(|axis| c[axis] as f64 * SIDES_MM[axis]));
     let model = Model {
-        mesh: HexMesh {
+        mesh: SolidMesh::Hex8(HexMesh {
             nodes_mm: corners.to_vec(),
             elements: vec![[0, 1, 2, 3, 4, 5, 6, 7]],
-        },
-        lattice: None,
+        }),
         materials: Materials {
             youngs_modulus_mpa: vec![e],
             poissons_ratio: vec![0.3],
