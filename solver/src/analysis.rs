@@ -3,15 +3,15 @@
 
 mod direction;
 
-use direction::Direction;
+use direction::{Direction, LinearState, Preconditioner};
 
 use crate::error::{Error, Result};
-use crate::linear::Multigrid;
+use crate::linear::{AlgebraicMultigrid, Multigrid};
 use crate::load_case::{LoadCase, Stepping};
 use crate::model::{MaterialModel, Model};
 use crate::operator::vector::{dot, norm};
 use crate::response::{Increment, Outcome, Response};
-use crate::system::{ElementFields, Evaluation, System, Want};
+use crate::system::{Body, ElementFields, Evaluation, System, Want};
 
 /// A look at a converged increment.
 pub struct Snapshot<'s> {
@@ -37,7 +37,7 @@ impl Snapshot<'_> {
 
     /// Number of elements.
     pub fn elements(&self) -> usize {
-        self.system.topology.elements.len()
+        self.system.elements()
     }
 }
 
@@ -62,20 +62,31 @@ pub fn analyse(
     observer: &mut dyn FnMut(&Snapshot) -> Control,
 ) -> Result<Response> {
     let mut system = System::new(model, case)?;
-    let hierarchy = system.hierarchy.take();
-    let multigrid = hierarchy.as_ref().map(Multigrid::new);
+    let hierarchy = match &mut system.body {
+        Body::Lattice(body) => body.hierarchy.take(),
+        Body::General(_) => None,
+    };
+    let preconditioner = match (&system.body, &hierarchy) {
+        (Body::General(body), _) => Preconditioner::Algebraic(Box::new(AlgebraicMultigrid::new(
+            model.mesh.nodes_mm(),
+            body.corners.as_ref(),
+        ))),
+        (Body::Lattice(_), Some(hierarchy)) => Preconditioner::Lattice(Multigrid::new(hierarchy)),
+        (Body::Lattice(_), None) => {
+            return Err(Error::Model("the lattice has no hierarchy".into()));
+        }
+    };
     let mut run = Run {
         system,
         case,
         stepping,
-        multigrid,
+        preconditioner,
         time: 0.0,
         previous: None,
         increments: Vec::new(),
         iterations: 0,
-        linear_iterations: 0,
+        linear: LinearState::default(),
         linear_before: 0,
-        reusable: false,
         history: Vec::new(),
         cutbacks: 0,
     };
@@ -91,7 +102,7 @@ pub fn analyse(
         increments: run.increments,
         outcome,
         iterations: run.iterations,
-        linear_iterations: run.linear_iterations,
+        linear_iterations: run.linear.iterations,
         cutbacks: run.cutbacks,
     })
 }
@@ -100,18 +111,16 @@ struct Run<'a, 'h> {
     system: System<'a>,
     case: &'a LoadCase,
     stepping: &'a Stepping,
-    multigrid: Option<Multigrid<'h>>,
+    preconditioner: Preconditioner<'h>,
     /// Load factor of the committed state.
     time: f64,
     /// Displacements and load factor of the state before the committed one.
     previous: Option<(Vec<f64>, f64)>,
     increments: Vec<Increment>,
     iterations: usize,
-    linear_iterations: usize,
-    /// `linear_iterations` when the last increment was accepted.
+    linear: LinearState,
+    /// Linear iterations when the last increment was accepted.
     linear_before: usize,
-    /// Whether the preconditioner was set up for a tangent much like the next one.
-    reusable: bool,
     /// Relative residuals of the increment under way.
     history: Vec<f64>,
     cutbacks: usize,
@@ -291,7 +300,7 @@ impl Run<'_, '_> {
     /// softening; an equilibrium is a minimum of it. So a direction must point downhill: the one of the true
     /// tangent when that is positive definite, else the one of a tangent whose slopes are kept positive.
     fn increment(&mut self, time: f64, by_tangent: bool) -> Result<Result<usize, NotConverged>> {
-        self.reusable = false;
+        self.linear.reusable = false;
         let mut u = self.predict(time, by_tangent)?;
         let mut want = Want::TRUE_TANGENT;
         let mut at = self.system.evaluate(&u, want);
@@ -318,7 +327,7 @@ impl Run<'_, '_> {
             if matches!(d, Direction::Indefinite) && want == Want::TRUE_TANGENT {
                 (keep, patience) = (patience, 2 * patience);
                 at = self.system.evaluate(&u, Want::POSITIVE_TANGENT);
-                self.reusable = false;
+                self.linear.reusable = false;
                 d = self.direction(&at, &r, None, tolerance)?;
             }
             let Direction::Found(d) = d else { break };
@@ -411,7 +420,7 @@ impl Run<'_, '_> {
         }
         let length = |v: &[f64; 3]| (v[0] * v[0] + v[1] * v[1] + v[2] * v[2]).sqrt();
         let largest = reactions_n.iter().map(length).fold(0.0, f64::max);
-        let elements = self.system.topology.elements.len();
+        let elements = self.system.elements();
         self.increments.push(Increment {
             number: self.increments.len() + 1,
             factor: time,
@@ -422,13 +431,13 @@ impl Run<'_, '_> {
                 0.0
             },
             iterations,
-            linear_iterations: self.linear_iterations - self.linear_before,
+            linear_iterations: self.linear.iterations - self.linear_before,
             residual,
             residual_history: std::mem::take(&mut self.history),
             plastic_fraction: 1.0 - at.phases[0] as f64 / elements as f64,
             phases: at.phases,
         });
-        self.linear_before = self.linear_iterations;
+        self.linear_before = self.linear.iterations;
         self.time = time;
     }
 

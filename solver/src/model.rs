@@ -2,7 +2,7 @@
 
 use meshing::{HexMesh, Lattice, Mesh, Tet10Mesh};
 
-use crate::element::TetrahedronRule;
+use crate::element::{HexElement, TetrahedronRule};
 use crate::error::{Error, Result};
 use crate::material::HardeningCurve;
 
@@ -103,7 +103,7 @@ impl SolidMesh {
         }
     }
 
-    /// The first element whose Jacobian is not positive at every integration point (hexahedra: at every corner).
+    /// The first element whose Jacobian is not positive at every integration point.
     pub fn first_inverted(&self) -> Option<usize> {
         fn positions<const N: usize>(mesh: &Mesh<N>, element: usize) -> [[f64; 3]; N] {
             mesh.elements[element].map(|node| mesh.nodes_mm[node as usize])
@@ -111,8 +111,7 @@ impl SolidMesh {
         (0..self.element_count()).find(|&element| match self {
             Self::Voxels { .. } => false,
             Self::Hex8(mesh) => {
-                let quality = mesh.scaled_jacobian(element);
-                quality.is_nan() || quality <= 1e-9
+                HexElement::new(positions(mesh, element), Formulation::Full).is_err()
             }
             Self::Tet4(mesh) => TetrahedronRule::linear()
                 .points(&positions(mesh, element))

@@ -117,6 +117,7 @@ fn linear_decks_to_the_printed_digits() {
         "a_graded_block_C3D8I",
         "e_minifemur_lin_C3D8",
         "e_minifemur_lin_C3D8I",
+        "c_cyl_tet10_lin",
     ] {
         compare(name, 1e-6, true);
     }
@@ -126,6 +127,11 @@ fn linear_decks_to_the_printed_digits() {
 fn perfectly_plastic_blocks() {
     compare("b_notched_pp_C3D8", 1e-5, true);
     compare("b_notched_pp_C3D8I", 1e-5, true);
+}
+
+#[test]
+fn perfectly_plastic_quadratic_tetrahedra() {
+    compare("d_cyl_tet10_pp", 1e-5, true);
 }
 
 #[test]

@@ -2,15 +2,22 @@
 
 use super::Run;
 use crate::error::Result;
-use crate::linear::{CgEnd, SparseFactor, conjugate_gradients};
-use crate::operator::LatticeOperator;
-use crate::system::Evaluation;
+use crate::linear::{
+    AlgebraicMultigrid, Block3, BlockOperator, CgEnd, Multigrid, SparseFactor, conjugate_gradients,
+};
+use crate::operator::{LatticeOperator, Operator};
+use crate::system::{Body, Evaluation, System, Tangent};
 
 /// Linear iterations after which a solve is given up.
 const LINEAR_LIMIT: usize = 500;
 /// The same with the preconditioner of another tangent; one that needed more than half as many is not used again. Ours:
 /// a fresh one needs 5 to 10 iterations for the tolerances of Newton's method.
 const REUSE_LIMIT: usize = 24;
+/// Unknowns up to which an assembled matrix is factorised at once: the factor then costs less than an iteration.
+const DIRECT_LIMIT: usize = 1500;
+/// Unknowns up to which an assembled matrix is factorised where the iteration fails, as near incompressibility. The
+/// factor of a solid body of this size takes about 4 GiB.
+const FALLBACK_LIMIT: usize = 150_000;
 
 /// How much is spent on the preconditioner of a linear solve.
 #[derive(Clone, Copy, PartialEq)]
@@ -27,6 +34,118 @@ enum Care {
 pub(super) enum Direction {
     Found(Vec<f64>),
     Indefinite,
+}
+
+/// What the conjugate gradients are preconditioned by.
+pub(super) enum Preconditioner<'h> {
+    Lattice(Multigrid<'h>),
+    Algebraic(Box<AlgebraicMultigrid>),
+}
+
+/// A tangent whose rows of held unknowns can be had too.
+trait WholeOperator: Operator<f64> {
+    /// `y = K x` with the rows of the constrained unknowns kept.
+    fn apply_whole(&self, x: &[f64], y: &mut [f64]);
+}
+
+impl WholeOperator for LatticeOperator<'_> {
+    fn apply_whole(&self, x: &[f64], y: &mut [f64]) {
+        self.apply_unmasked(x, y);
+    }
+}
+
+impl WholeOperator for BlockOperator<'_> {
+    fn apply_whole(&self, x: &[f64], y: &mut [f64]) {
+        self.apply_unmasked(x, y);
+    }
+}
+
+/// A preconditioner of operators of one kind.
+trait Precondition<O> {
+    fn set_up(&mut self, operator: &O, thorough: bool) -> Result<()>;
+    fn precondition(&mut self, operator: &O, r: &[f64], z: &mut [f64]);
+}
+
+impl<'a> Precondition<LatticeOperator<'a>> for Multigrid<'_> {
+    fn set_up(&mut self, operator: &LatticeOperator<'a>, thorough: bool) -> Result<()> {
+        Multigrid::set_up(self, operator, thorough)
+    }
+
+    fn precondition(&mut self, operator: &LatticeOperator<'a>, r: &[f64], z: &mut [f64]) {
+        Multigrid::precondition(self, operator, r, z);
+    }
+}
+
+/// With the matrix of the corners beside that of the body.
+struct WithCorners<'m> {
+    multigrid: &'m mut AlgebraicMultigrid,
+    corners: &'m [Block3],
+}
+
+impl<'a> Precondition<BlockOperator<'a>> for WithCorners<'_> {
+    fn set_up(&mut self, operator: &BlockOperator<'a>, thorough: bool) -> Result<()> {
+        self.multigrid.set_up(operator, self.corners, thorough)
+    }
+
+    fn precondition(&mut self, operator: &BlockOperator<'a>, r: &[f64], z: &mut [f64]) {
+        self.multigrid.precondition(operator, r, z);
+    }
+}
+
+/// What earlier solves know of the next one, and what they cost.
+#[derive(Default)]
+pub(super) struct LinearState {
+    /// Whether the preconditioner was set up for a tangent much like the next one.
+    pub(super) reusable: bool,
+    /// Iterations so far.
+    pub(super) iterations: usize,
+}
+
+impl LinearState {
+    /// Solves `A d = rhs`, with the preconditioner at hand and else with a new one.
+    fn iterate<O: Operator<f64>>(
+        &mut self,
+        operator: &O,
+        preconditioner: &mut impl Precondition<O>,
+        rhs: &[f64],
+        d: &mut [f64],
+        tolerance: f64,
+    ) -> CgEnd {
+        let mut end = CgEnd::Preconditioner;
+        for care in [Care::Reuse, Care::Usual, Care::Thorough] {
+            let limit = match care {
+                Care::Reuse if !self.reusable => continue,
+                Care::Reuse => REUSE_LIMIT,
+                _ => LINEAR_LIMIT,
+            };
+            if care != Care::Reuse
+                && preconditioner
+                    .set_up(operator, care == Care::Thorough)
+                    .is_err()
+            {
+                return CgEnd::Preconditioner;
+            }
+            let result = conjugate_gradients(
+                operator,
+                |r, z| preconditioner.precondition(operator, r, z),
+                rhs,
+                d,
+                tolerance,
+                limit,
+            );
+            self.iterations += result.iterations;
+            end = result.end;
+            self.reusable = end == CgEnd::Converged && result.iterations <= REUSE_LIMIT / 2;
+            let again = match care {
+                Care::Reuse => matches!(end, CgEnd::Preconditioner | CgEnd::IterationLimit),
+                _ => end == CgEnd::Preconditioner,
+            };
+            if !again {
+                break;
+            }
+        }
+        end
+    }
 }
 
 impl Run<'_, '_> {
@@ -48,119 +167,90 @@ impl Run<'_, '_> {
                 c.map_or_else(|| vec![0.0; r.len()], <[f64]>::to_vec),
             ));
         }
-        match &mut self.multigrid {
-            Some(multigrid) => {
+        let mut d = vec![0.0; r.len()];
+        let end = match (&self.system.body, &at.tangent, &mut self.preconditioner) {
+            (
+                Body::Lattice(body),
+                Tangent::Lattice(tangent),
+                Preconditioner::Lattice(multigrid),
+            ) => {
                 let operator = LatticeOperator {
-                    topology: &self.system.topology,
-                    tables: &self.system.tables,
-                    moduli_single: at.moduli.iter().map(|&m| m as f32).collect(),
-                    moduli: &at.moduli,
-                    flow: &at.flow,
-                    flow_shape: self.system.flow_shape.as_ref(),
-                    dense: &at.dense,
+                    topology: &body.topology,
+                    tables: &body.tables,
+                    moduli_single: tangent.moduli.iter().map(|&m| m as f32).collect(),
+                    moduli: &tangent.moduli,
+                    flow: &tangent.flow,
+                    flow_shape: body.flow_shape.as_ref(),
+                    dense: &tangent.dense,
                     constrained: &self.system.constrained,
-                    instructions: self.system.instructions,
+                    instructions: body.instructions,
                 };
-                let mut rhs = r.to_vec();
-                if let Some(c) = c {
-                    let mut kc = vec![0.0; c.len()];
-                    operator.apply_unmasked(c, &mut kc);
-                    for (rhs, kc) in rhs.iter_mut().zip(&kc) {
-                        *rhs -= kc;
-                    }
-                    for &dof in &self.system.constrained {
-                        rhs[dof as usize] = 0.0;
-                    }
-                }
-                let mut d = vec![0.0; r.len()];
-                let mut end = CgEnd::Preconditioner;
-                for care in [Care::Reuse, Care::Usual, Care::Thorough] {
-                    let limit = match care {
-                        Care::Reuse if !self.reusable => continue,
-                        Care::Reuse => REUSE_LIMIT,
-                        _ => LINEAR_LIMIT,
-                    };
-                    if care != Care::Reuse
-                        && multigrid.set_up(&operator, care == Care::Thorough).is_err()
-                    {
-                        return Ok(Direction::Indefinite);
-                    }
-                    let result = conjugate_gradients(
+                let rhs = right_hand_side(&operator, &self.system, r, c);
+                self.linear
+                    .iterate(&operator, multigrid, &rhs, &mut d, tolerance)
+            }
+            (
+                Body::General(body),
+                Tangent::Assembled { matrix, corners },
+                Preconditioner::Algebraic(multigrid),
+            ) => {
+                let operator = BlockOperator {
+                    pattern: &body.pattern,
+                    matrix,
+                    constrained: &self.system.constrained,
+                };
+                let rhs = right_hand_side(&operator, &self.system, r, c);
+                let unknowns = r.len() - self.system.constrained.len();
+                let mut end = CgEnd::IterationLimit;
+                if unknowns > DIRECT_LIMIT {
+                    let mut preconditioner = WithCorners { multigrid, corners };
+                    end = self.linear.iterate(
                         &operator,
-                        |r, z| multigrid.precondition(&operator, r, z),
+                        &mut preconditioner,
                         &rhs,
                         &mut d,
                         tolerance,
-                        limit,
                     );
-                    self.linear_iterations += result.iterations;
-                    end = result.end;
-                    self.reusable = end == CgEnd::Converged && result.iterations <= REUSE_LIMIT / 2;
-                    let again = match care {
-                        Care::Reuse => matches!(end, CgEnd::Preconditioner | CgEnd::IterationLimit),
-                        _ => end == CgEnd::Preconditioner,
-                    };
-                    if !again {
-                        break;
-                    }
                 }
-                if end != CgEnd::Converged {
-                    return Ok(Direction::Indefinite);
+                let factorise = matches!(end, CgEnd::IterationLimit | CgEnd::Preconditioner);
+                if factorise && unknowns <= FALLBACK_LIMIT {
+                    SparseFactor::new(&operator)?.solve(&rhs, &mut d);
+                    self.linear.iterations += 1;
+                    end = CgEnd::Converged;
                 }
-                if let Some(c) = c {
-                    for (d, c) in d.iter_mut().zip(c) {
-                        *d += c;
-                    }
-                }
-                Ok(Direction::Found(d))
+                end
             }
-            None => self.direct(at, r, c),
+            _ => CgEnd::Preconditioner,
+        };
+        if end != CgEnd::Converged {
+            return Ok(Direction::Indefinite);
         }
-    }
-
-    /// The same by a sparse factorisation, for meshes that are no lattice.
-    fn direct(&mut self, at: &Evaluation, r: &[f64], c: Option<&[f64]>) -> Result<Direction> {
-        let nodes = self.system.nodes();
-        let mut number = vec![u32::MAX; 3 * nodes];
-        for &dof in &self.system.constrained {
-            number[dof as usize] = 0;
-        }
-        let mut free = Vec::new();
-        for dof in 0..3 * nodes {
-            if number[dof] == u32::MAX {
-                number[dof] = free.len() as u32;
-                free.push(dof);
-            } else {
-                number[dof] = u32::MAX;
+        if let Some(c) = c {
+            for (d, c) in d.iter_mut().zip(c) {
+                *d += c;
             }
-        }
-        let mut rhs: Vec<f64> = free.iter().map(|&dof| r[dof]).collect();
-        let mut entries = Vec::with_capacity(576 * at.assembled.len());
-        for (corners, matrix) in self.system.topology.elements.iter().zip(&at.assembled) {
-            let dof = |local: usize| local / 8 * nodes + corners[local % 8] as usize;
-            for row in 0..24 {
-                let i = number[dof(row)];
-                if i == u32::MAX {
-                    continue;
-                }
-                for column in 0..24 {
-                    let value = matrix[24 * row + column];
-                    let j = number[dof(column)];
-                    if j != u32::MAX {
-                        entries.push((i, j, value));
-                    } else if let Some(c) = c {
-                        rhs[i as usize] -= value * c[dof(column)];
-                    }
-                }
-            }
-        }
-        let factor = SparseFactor::new(free.len(), &entries)?;
-        self.linear_iterations += 1;
-        let solution = factor.solve(&rhs);
-        let mut d = c.map_or_else(|| vec![0.0; 3 * nodes], <[f64]>::to_vec);
-        for (&dof, value) in free.iter().zip(&solution) {
-            d[dof] = *value;
         }
         Ok(Direction::Found(d))
     }
+}
+
+/// `r - K c` at the free unknowns.
+fn right_hand_side(
+    operator: &impl WholeOperator,
+    system: &System,
+    r: &[f64],
+    c: Option<&[f64]>,
+) -> Vec<f64> {
+    let mut rhs = r.to_vec();
+    if let Some(c) = c {
+        let mut kc = vec![0.0; c.len()];
+        operator.apply_whole(c, &mut kc);
+        for (rhs, kc) in rhs.iter_mut().zip(&kc) {
+            *rhs -= kc;
+        }
+        for &dof in &system.constrained {
+            rhs[dof as usize] = 0.0;
+        }
+    }
+    rhs
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `*HEADING`, `*INCLUDE` (`INPUT`) | text; another file, looked for beside the including one |
 //! | `*NODE` (`NSET`) | number and coordinates, mm |
-//! | `*ELEMENT` (`TYPE`, `ELSET`) | `C3D8`, `C3D8I`; `C3D4` and `C3D10` are read but not solved yet |
+//! | `*ELEMENT` (`TYPE`, `ELSET`) | `C3D8`, `C3D8I`, `C3D4`, `C3D10`; one shape per deck |
 //! | `*NSET`, `*ELSET` (`GENERATE`) | numbers, ranges, names of sets defined above |
 //! | `*MATERIAL`, `*ELASTIC` (`TYPE=ISO`), `*PLASTIC` (`HARDENING=ISOTROPIC`), `*SOLID SECTION` | one temperature only; falling branches allowed |
 //! | `*DENSITY` | read and noted: there is no body force |

@@ -4,12 +4,14 @@ use faer::Side;
 use faer::prelude::Solve;
 use faer::sparse::{SparseColMat, Triplet};
 
+use super::block_rows::BlockOperator;
 use crate::error::{Error, Result};
 
 /// A factorised symmetric matrix.
 pub struct SparseFactor {
     factor: Factor,
-    size: usize,
+    /// The free unknowns, component first, ascending.
+    free: Vec<u32>,
 }
 
 enum Factor {
@@ -18,19 +20,43 @@ enum Factor {
 }
 
 impl SparseFactor {
-    /// Factorises the matrix of the unconstrained unknowns from its entries (both triangles, repeats are
-    /// summed). A matrix that is not positive definite is factorised by LU instead.
+    /// Factorises the matrix of the free unknowns. A matrix that is not positive definite is factorised by LU instead.
     ///
     /// # Errors
     /// [`Error::Singular`] when it has no inverse.
-    pub fn new(size: usize, entries: &[(u32, u32, f64)]) -> Result<Self> {
+    pub fn new(operator: &BlockOperator) -> Result<Self> {
         let singular = |what: String| {
             Error::Singular(format!("{what}; check that the supports hold the body"))
         };
-        let triplets: Vec<_> = entries
-            .iter()
-            .map(|&(row, column, value)| Triplet::new(row, column, value))
-            .collect();
+        let (pattern, nodes) = (operator.pattern, operator.pattern.rows());
+        let mut number = vec![0u32; 3 * nodes];
+        for &dof in operator.constrained {
+            number[dof as usize] = u32::MAX;
+        }
+        let mut free = Vec::new();
+        for (dof, number) in number.iter_mut().enumerate() {
+            if *number != u32::MAX {
+                *number = free.len() as u32;
+                free.push(dof as u32);
+            }
+        }
+        let size = free.len();
+        let mut triplets = Vec::with_capacity(9 * pattern.columns.len());
+        for row in 0..nodes {
+            for place in pattern.start[row]..pattern.start[row + 1] {
+                let column = pattern.columns[place] as usize;
+                let (high, low) = (&operator.matrix.high[place], &operator.matrix.low[place]);
+                for i in 0..3 {
+                    for j in 0..3 {
+                        let (r, c) = (number[i * nodes + row], number[j * nodes + column]);
+                        if r != u32::MAX && c != u32::MAX {
+                            let value = f64::from(high[i][j]) + f64::from(low[i][j]);
+                            triplets.push(Triplet::new(r, c, value));
+                        }
+                    }
+                }
+            }
+        }
         let matrix = SparseColMat::<u32, f64>::try_new_from_triplets(size, size, &triplets)
             .map_err(|e| singular(format!("the sparse matrix cannot be built ({e:?})")))?;
         let factor = match matrix.sp_cholesky(Side::Lower) {
@@ -41,16 +67,19 @@ impl SparseFactor {
                 })?))
             }
         };
-        Ok(Self { factor, size })
+        Ok(Self { factor, free })
     }
 
-    /// Solves `A x = b`.
-    pub fn solve(&self, b: &[f64]) -> Vec<f64> {
-        let mut x = faer::Mat::from_fn(self.size, 1, |row, _| b[row]);
+    /// Solves `A x = b`; held unknowns become 0.
+    pub fn solve(&self, b: &[f64], x: &mut [f64]) {
+        let mut free = faer::Mat::from_fn(self.free.len(), 1, |row, _| b[self.free[row] as usize]);
         match &self.factor {
-            Factor::Cholesky(factor) => factor.solve_in_place(x.as_mut()),
-            Factor::Lu(factor) => factor.solve_in_place(x.as_mut()),
+            Factor::Cholesky(factor) => factor.solve_in_place(free.as_mut()),
+            Factor::Lu(factor) => factor.solve_in_place(free.as_mut()),
         }
-        (0..self.size).map(|row| x[(row, 0)]).collect()
+        x.fill(0.0);
+        for (row, &dof) in self.free.iter().enumerate() {
+            x[dof as usize] = free[(row, 0)];
+        }
     }
 }

@@ -1,6 +1,11 @@
 //! Linear solvers.
 
+mod aggregation;
+mod algebraic;
+mod block_rows;
 mod cg;
+mod chebyshev;
+mod coarsest;
 mod direct;
 mod galerkin;
 mod hierarchy;
@@ -9,6 +14,8 @@ mod rows;
 mod stencil;
 mod transfer;
 
+pub use algebraic::{AlgebraicMultigrid, Corners};
+pub use block_rows::{Block3, BlockOperator, BlockPattern, SplitMatrix, add_split};
 pub use cg::{CgEnd, conjugate_gradients};
 pub use direct::SparseFactor;
 pub use hierarchy::Hierarchy;

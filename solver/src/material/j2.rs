@@ -72,6 +72,22 @@ pub fn von_mises(stress: &[f64; 6]) -> f64 {
     von_mises_of_deviator(&[x - mean, y - mean, z - mean, yz, xz, xy])
 }
 
+/// Stress of a point that never yields.
+#[inline(always)]
+pub fn elastic(strain: &[f64; 6], moduli: Moduli) -> J2Update {
+    let dilatation = strain[0] + strain[1] + strain[2];
+    let mut stress = [0.0; 6];
+    for i in 0..3 {
+        stress[i] = 2.0 * moduli.shear * (strain[i] - dilatation / 3.0) + moduli.bulk * dilatation;
+        stress[i + 3] = moduli.shear * strain[i + 3];
+    }
+    J2Update {
+        stress,
+        state: PlasticState::default(),
+        flow: None,
+    }
+}
+
 /// Stress and new state for a total strain.
 #[inline(always)]
 pub fn update(

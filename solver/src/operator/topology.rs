@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use crate::element::hex8::corners_from_vtk;
-
 /// A run of elements that follow each other along x and share a material class.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -23,7 +21,7 @@ pub struct Run {
 pub struct Block {
     /// Its elements.
     pub elements: Range<usize>,
-    /// The same as runs along x (empty for a mesh that is no lattice).
+    /// The same as runs along x.
     pub runs: Vec<Run>,
 }
 
@@ -92,23 +90,6 @@ impl Topology {
             blocks,
             block_of,
             colours,
-        }
-    }
-
-    /// A mesh that is no lattice: one block, worked on in order.
-    pub fn unordered(nodes: usize, vtk_elements: &[[u32; 8]], class: Vec<u16>) -> Self {
-        let elements: Vec<_> = vtk_elements.iter().map(|&e| corners_from_vtk(e)).collect();
-        let block = Block {
-            elements: 0..elements.len(),
-            runs: Vec::new(),
-        };
-        Self {
-            nodes,
-            block_of: vec![0; elements.len()],
-            elements,
-            class,
-            blocks: vec![block],
-            colours: vec![vec![0]],
         }
     }
 }

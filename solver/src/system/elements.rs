@@ -1,52 +1,87 @@
-//! What one element does at a displacement, per constitutive model.
+//! What one hexahedron does at a displacement, per constitutive model.
 
 use nalgebra::{SMatrix, SVector};
 
-use super::{ElementResponse, ElementState, ElementTangent, LocalVector, Shapes, System, Want};
+use super::{ElementState, Want};
 use crate::element::hex8::{ElementMatrix, elasticity_matrix};
 use crate::element::{GaussBox, HexElement};
 use crate::material::HardeningCurve;
 use crate::material::j2::{self, Moduli, PlasticState};
-use crate::model::{Formulation, MaterialModel};
+use crate::model::MaterialModel;
 use crate::operator::FlowTangent;
 
-impl System<'_> {
+/// Displacements of one hexahedron, component first.
+pub(super) type LocalVector = [f64; 24];
+
+/// What an element does at a displacement.
+pub(super) struct ElementResponse {
+    /// Its forces; `None` where they are those of a linear element with `modulus`.
+    pub(super) force: Option<LocalVector>,
+    /// Tangent, when it differs from `modulus` times the unit matrix.
+    pub(super) tangent: Option<ElementTangent>,
+    /// Young's or secant modulus.
+    pub(super) modulus: f64,
+    /// 0 elastic, then the segment of the curve.
+    pub(super) phase: usize,
+    pub(super) state: Option<Box<ElementState>>,
+    pub(super) failed: bool,
+}
+
+/// The tangent of an element that is no elastic one.
+pub(super) enum ElementTangent {
+    Flow(Box<FlowTangent>),
+    Matrix(Box<ElementMatrix>),
+}
+
+impl ElementResponse {
+    /// An element whose forces are those of a linear one.
     #[inline(always)]
-    pub(super) fn j2_element(
+    pub(super) fn linear(modulus: f64) -> Self {
+        Self {
+            force: None,
+            tangent: None,
+            modulus,
+            phase: 0,
+            state: None,
+            failed: false,
+        }
+    }
+}
+
+/// A hexahedron that can yield, and its displacements.
+pub(super) struct HexContext<'a> {
+    pub(super) shape: &'a HexElement,
+    /// Young's modulus, MPa.
+    pub(super) modulus: f64,
+    /// Poisson's ratio.
+    pub(super) ratio: f64,
+    pub(super) curve: &'a HardeningCurve,
+    pub(super) local: &'a LocalVector,
+}
+
+impl HexContext<'_> {
+    /// Von Mises plasticity; `before` gives the committed displacements, which only incompatible modes need.
+    #[inline(always)]
+    pub(super) fn j2(
         &self,
-        element: usize,
-        local: &LocalVector,
+        before: impl Fn() -> LocalVector,
         old: &ElementState,
-        curve: &HardeningCurve,
         want: Want,
         keep_state: bool,
     ) -> ElementResponse {
-        let shape = self.shape(element);
-        let modulus = self.model.materials.youngs_modulus_mpa[element];
-        let moduli = Moduli::new(modulus, self.model.materials.poissons_ratio[element]);
-        if old.points.iter().all(|point| point.equivalent == 0.0)
-            && let Shapes::Uniform(_) = &self.shapes
-            && self.stays_elastic(local, moduli.shear, curve.stress(0.0))
-        {
-            return self.linear_response(element, local, modulus);
-        }
-        if let Some(flow_shape) = &self.flow_shape {
-            return box_element(
-                &flow_shape.gauss_box,
-                local,
-                &old.points,
-                modulus,
-                moduli,
-                curve,
-                want,
-                keep_state,
-            );
-        }
+        let Self {
+            shape,
+            modulus,
+            ratio,
+            curve,
+            local,
+        } = *self;
+        let moduli = Moduli::new(modulus, ratio);
         let mut modes = old.modes;
         let mut failed = false;
         let mut updates: [j2::J2Update; 8];
         if shape.modes {
-            (updates, modes, failed) = self.condensed_updates(element, local, old, moduli, curve);
+            (updates, modes, failed) = self.condensed_updates(&before(), old, moduli);
         } else {
             updates = std::array::from_fn(|point| {
                 let strain = strain_at(&shape.points[point].b, local);
@@ -94,61 +129,20 @@ impl System<'_> {
         }
     }
 
-    /// Whether a box cannot yield from the virgin state: a bound on its von Mises stress that costs little.
-    ///
-    /// The displacement gradient of a trilinear box is everywhere a weighted mean of the differences along its
-    /// edges, so that each strain component is bounded by the largest of them. B-bar changes the dilatation
-    /// only; incompatible modes add strain that is not bounded here.
-    #[inline(always)]
-    fn stays_elastic(&self, local: &LocalVector, shear: f64, yield_stress: f64) -> bool {
-        let Some(lattice) = self
-            .model
-            .mesh
-            .lattice()
-            .filter(|_| self.model.formulation != Formulation::Incompatible)
-        else {
-            return false;
-        };
-        let mut slope = [[0.0f64; 3]; 3];
-        for component in 0..3 {
-            for axis in 0..3 {
-                let bit = 1 << axis;
-                let mut largest = 0.0f64;
-                for corner in 0..8 {
-                    if corner & bit == 0 {
-                        let edge =
-                            local[8 * component + corner + bit] - local[8 * component + corner];
-                        largest = largest.max(edge.abs());
-                    }
-                }
-                slope[component][axis] = largest / lattice.spacing_mm[axis];
-            }
-        }
-        // |dev e|^2 <= |e|^2 with tensor shear (a + b) / 2 on both sides of the diagonal.
-        let mut norm2 = 0.0;
-        for i in 0..3 {
-            norm2 += slope[i][i] * slope[i][i];
-            for j in 0..i {
-                let shear_strain = slope[i][j] + slope[j][i];
-                norm2 += 0.5 * shear_strain * shear_strain;
-            }
-        }
-        // q = sqrt(3/2) |s| and |s| = 2 G |dev e|.
-        6.0 * shear * shear * norm2 < yield_stress * yield_stress
-    }
-
     /// Updates of an element with incompatible modes: the modes are iterated until they are stress-free.
     fn condensed_updates(
         &self,
-        element: usize,
-        local: &LocalVector,
+        before: &LocalVector,
         old: &ElementState,
         moduli: Moduli,
-        curve: &HardeningCurve,
     ) -> ([j2::J2Update; 8], [f64; 9], bool) {
-        let shape = self.shape(element);
+        let Self {
+            shape,
+            curve,
+            local,
+            ..
+        } = *self;
         let mut modes = SVector::<f64, 9>::from(old.modes);
-        let before = self.gather(element, &self.committed);
         let elastic = j2::tangent(None, moduli, 0.0);
         let change: LocalVector = std::array::from_fn(|i| local[i] - before[i]);
         if let (_, Some(condensation)) = shape.mode_matrices(&[elastic; 8]) {
@@ -212,25 +206,29 @@ impl System<'_> {
         (updates, modes.into(), failed)
     }
 
+    /// The secant model of Sas 2020; `unit` is the stiffness for a Young's modulus of 1 MPa.
     #[inline(always)]
-    pub(super) fn secant_element(
+    pub(super) fn secant(
         &self,
-        element: usize,
-        local: &LocalVector,
+        unit: &ElementMatrix,
+        model: MaterialModel,
         old: &ElementState,
-        curve: &HardeningCurve,
         want: Want,
         keep_state: bool,
     ) -> ElementResponse {
-        let shape = self.shape(element);
-        let modulus = self.model.materials.youngs_modulus_mpa[element];
-        let ratio = self.model.materials.poissons_ratio[element];
+        let Self {
+            shape,
+            modulus,
+            ratio,
+            curve,
+            local,
+        } = *self;
         let strain = strain_at(&shape.centre, local);
         let d = elasticity_matrix(modulus, ratio);
         let stress: [f64; 6] = std::array::from_fn(|i| (0..6).map(|j| d[i][j] * strain[j]).sum());
         let elastic_equivalent = j2::von_mises(&stress);
         let equivalent = elastic_equivalent / modulus;
-        let explicit = self.model.material_model == MaterialModel::SecantExplicit;
+        let explicit = model == MaterialModel::SecantExplicit;
         let loading = equivalent > old.largest_strain && !explicit;
         let largest = if loading {
             equivalent
@@ -243,8 +241,6 @@ impl System<'_> {
         } else {
             uniaxial / largest
         };
-        let unit = self.unit_matrix(element);
-        let force = self.linear_response(element, local, secant).force;
         let tangent = match want {
             Want::Tangent { lowest_slope } if loading && phase > 0 => {
                 let slope = slope.max(lowest_slope * modulus);
@@ -275,7 +271,7 @@ impl System<'_> {
             })
         });
         ElementResponse {
-            force,
+            force: None,
             tangent,
             modulus: secant,
             phase,
@@ -322,7 +318,7 @@ impl HexElement {
 
 /// A box without incompatible modes, its eight points side by side.
 #[inline(always)]
-fn box_element(
+pub(super) fn box_element(
     gauss_box: &GaussBox,
     local: &LocalVector,
     old: &[PlasticState; 8],
@@ -394,6 +390,19 @@ fn box_element(
         }),
         failed: false,
     }
+}
+
+/// Displacements of a hexahedron from those of all nodes.
+#[inline(always)]
+pub(super) fn gather(corners: &[u32; 8], u: &[f64]) -> LocalVector {
+    let nodes = u.len() / 3;
+    let mut local = [0.0; 24];
+    for component in 0..3 {
+        for corner in 0..8 {
+            local[8 * component + corner] = u[component * nodes + corners[corner] as usize];
+        }
+    }
+    local
 }
 
 #[inline(always)]

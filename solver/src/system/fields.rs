@@ -1,25 +1,41 @@
 //! Fields of the converged state, for pictures and estimates.
 
-use super::System;
-use super::elements::strain_at;
+use std::borrow::Cow;
+
+use super::elements::{gather, strain_at};
+use super::{Body, System};
 use crate::element::hex8::elasticity_matrix;
 use crate::material::j2;
 use crate::model::MaterialModel;
 
 impl System<'_> {
-    /// Volume-averaged fields of an element in the committed state.
+    /// Fields of an element in the committed state: of a hexahedron at its centre, of a tetrahedron averaged over its
+    /// volume.
     pub(crate) fn fields(&self, element: usize) -> ElementFields {
-        let local = self.gather(element, &self.committed);
-        let shape = self.shape(element);
+        let (shape, corners, state) = match &self.body {
+            Body::Lattice(body) => (
+                Cow::Borrowed(&body.shape),
+                body.topology.elements[element],
+                body.states.get(body.state_of[element] as usize),
+            ),
+            Body::General(body) => {
+                if let Some((shape, corners, state)) = body.hexahedron(self.model, element) {
+                    (Cow::Owned(shape), corners, state)
+                } else {
+                    return body
+                        .tetrahedron_fields(self.model, element, &self.committed)
+                        .unwrap_or_default();
+                }
+            }
+        };
+        let local = gather(&corners, &self.committed);
         let modulus = self.model.materials.youngs_modulus_mpa[element];
         let ratio = self.model.materials.poissons_ratio[element];
         let strain = strain_at(&shape.centre, &local);
-        let state = self.state_of[element];
         let mut plastic_strain = [0.0; 6];
         let mut equivalent_plastic = 0.0;
         let mut secant = modulus;
-        if state != u32::MAX {
-            let state = &self.states[state as usize];
+        if let Some(state) = state {
             if self.model.material_model == MaterialModel::J2 {
                 for point in &state.points {
                     equivalent_plastic += point.equivalent / 8.0;
@@ -57,7 +73,7 @@ impl System<'_> {
 }
 
 /// What an element looks like at its centre in the converged state.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ElementFields {
     /// Strain.
     pub strain: [f64; 6],

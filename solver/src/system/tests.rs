@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::material::HardeningCurve;
+use crate::model::Formulation;
 use crate::operator::LatticeOperator;
 use meshing::{HexMesh, Lattice};
 
@@ -45,16 +46,19 @@ fn displacement(size: f64) -> Vec<f64> {
 
 /// The tangent of a one-element system, row by row, by nodes of the mesh.
 fn matrix(system: &System, at: &Evaluation) -> Vec<f64> {
+    let (Body::Lattice(body), Tangent::Lattice(tangent)) = (&system.body, &at.tangent) else {
+        panic!("a box is a lattice");
+    };
     let operator = LatticeOperator {
-        topology: &system.topology,
-        tables: &system.tables,
-        moduli: &at.moduli,
-        moduli_single: at.moduli.iter().map(|&m| m as f32).collect(),
-        flow: &at.flow,
-        flow_shape: system.flow_shape.as_ref(),
-        dense: &at.dense,
+        topology: &body.topology,
+        tables: &body.tables,
+        moduli: &tangent.moduli,
+        moduli_single: tangent.moduli.iter().map(|&m| m as f32).collect(),
+        flow: &tangent.flow,
+        flow_shape: body.flow_shape.as_ref(),
+        dense: &tangent.dense,
         constrained: &[],
-        instructions: system.instructions,
+        instructions: body.instructions,
     };
     let mut matrix = vec![0.0; 576];
     for (column, line) in matrix.chunks_exact_mut(24).enumerate() {
@@ -69,7 +73,9 @@ fn matrix(system: &System, at: &Evaluation) -> Vec<f64> {
 fn tangent_error(system: &System, u: &[f64]) -> f64 {
     let at = system.evaluate(u, Want::TRUE_TANGENT);
     let found = matrix(system, &at);
-    if let Some(shape) = &system.flow_shape {
+    if let (Body::Lattice(body), Tangent::Lattice(at)) = (&system.body, &at.tangent)
+        && let Some(shape) = &body.flow_shape
+    {
         // What the coarse levels are made of is what the operator applies.
         let tangent = at.flow[0].tangent(0);
         let (whole, diagonal) = (shape.matrix(&tangent), shape.diagonal(&tangent));
