@@ -109,12 +109,14 @@ impl SplitMatrix {
     }
 }
 
-/// `entry + value` in two parts.
+/// Adds a block to one in two parts, row by row.
 #[inline(always)]
-pub fn add_split(high: &mut f32, low: &mut f32, value: f64) {
-    let sum = f64::from(*high) + f64::from(*low) + value;
-    *high = sum as f32;
-    *low = (sum - f64::from(*high)) as f32;
+pub fn add_split(high: &mut [f32], low: &mut [f32], values: &[f64; 9]) {
+    for ((high, low), value) in high.iter_mut().zip(low).zip(values) {
+        let sum = f64::from(*high) + f64::from(*low) + value;
+        *high = sum as f32;
+        *low = (sum - f64::from(*high)) as f32;
+    }
 }
 
 #[inline(always)]
@@ -290,12 +292,14 @@ mod tests {
 
     #[test]
     fn a_split_entry_keeps_48_bits() {
-        let (mut high, mut low) = (0.0, 0.0);
+        let (mut high, mut low) = ([0.0; 9], [0.0; 9]);
         for value in [1.0 / 3.0, 1e4 / 7.0, -2.0 / 11.0] {
-            add_split(&mut high, &mut low, value);
+            add_split(&mut high, &mut low, &[value; 9]);
         }
         let exact = 1.0 / 3.0 + 1e4 / 7.0 - 2.0 / 11.0;
-        assert!((f64::from(high) + f64::from(low) - exact).abs() < 1e-14 * exact);
+        for i in 0..9 {
+            assert!((f64::from(high[i]) + f64::from(low[i]) - exact).abs() < 1e-14 * exact);
+        }
     }
 
     #[test]
@@ -313,18 +317,19 @@ mod tests {
         for row in 0..5 {
             for place in pattern.start[row]..pattern.start[row + 1] {
                 let column = pattern.columns[place] as usize;
+                let mut block = [0.0; 9];
                 for i in 0..3 {
                     for j in 0..3 {
-                        let value = entry(3 * row + i, 3 * column + j);
-                        add_split(
-                            &mut matrix.high[place][i][j],
-                            &mut matrix.low[place][i][j],
-                            value,
-                        );
+                        block[3 * i + j] = entry(3 * row + i, 3 * column + j);
                         // Component first.
-                        dense[5 * i + row][5 * j + column] = value;
+                        dense[5 * i + row][5 * j + column] = block[3 * i + j];
                     }
                 }
+                add_split(
+                    matrix.high[place].as_flattened_mut(),
+                    matrix.low[place].as_flattened_mut(),
+                    &block,
+                );
             }
         }
         let operator = BlockOperator {

@@ -31,6 +31,8 @@ pub(crate) struct GeneralBody {
     /// Blocks by colour.
     colours: Vec<Vec<u32>>,
     pub(crate) pattern: BlockPattern,
+    /// Place of every block of an element's matrix within its block row, element by element.
+    offsets: Vec<u16>,
     /// The corners, where the elements are 10-node tetrahedra.
     pub(crate) corners: Option<Corners>,
     /// Per unknown (component first): whether it is held.
@@ -113,11 +115,13 @@ impl GeneralBody {
         for &dof in constrained {
             held[dof as usize] = true;
         }
+        let pattern = BlockPattern::of_elements(nodes, per_element, &connectivity);
         Ok(Self {
             rule,
             blocks,
             colours,
-            pattern: BlockPattern::of_elements(nodes, per_element, &connectivity),
+            offsets: offsets(&pattern, per_element, &connectivity)?,
+            pattern,
             connectivity,
             corners,
             held,
@@ -453,9 +457,9 @@ impl Loaded<'_> {
                 let d = j2::tangent(update.flow.as_ref(), moduli, lowest_slope * modulus);
                 point.add_stiffness(&d, &mut matrix);
             }
-            self.add_matrix(nodes, |i, a, j, b| matrix[i][a][j][b], sums);
+            self.add_matrix(element, nodes, |i, a, j, b| matrix[i][a][j][b], sums);
             if N == 10 {
-                self.add_corners(nodes, |i, a, j, b| matrix[i][a][j][b], sums);
+                self.add_corners(nodes, &matrix, sums);
             }
         }
         phase
@@ -524,7 +528,7 @@ impl Loaded<'_> {
             let entry = |i: usize, a: usize, j: usize, b: usize| {
                 factor * matrix[24 * (8 * i + a) + 8 * j + b]
             };
-            self.add_matrix(&corners, entry, sums);
+            self.add_matrix(element, &corners, entry, sums);
         }
         (response.phase, response.failed)
     }
@@ -575,31 +579,41 @@ impl Loaded<'_> {
     #[inline(always)]
     fn add_matrix(
         &self,
+        element: usize,
         nodes: &[u32],
         entry: impl Fn(usize, usize, usize, usize) -> f64,
         sums: &Sums,
     ) {
+        let body = self.body;
         // SAFETY: a block row belongs to a node, and blocks that run at the same time have none in common.
         let (high, low) = unsafe { (sums.high.slice(), sums.low.slice()) };
+        let count = nodes.len();
+        let offsets = &body.offsets[count * count * element..count * count * (element + 1)];
         for (a, &row) in nodes.iter().enumerate() {
-            for (b, &column) in nodes.iter().enumerate() {
-                let place = self.body.pattern.place(row as usize, column);
-                let (high, low) = (&mut high[place], &mut low[place]);
+            let start = body.pattern.start[row as usize];
+            for b in 0..count {
+                let place = start + usize::from(offsets[count * a + b]);
+                let mut block = [0.0; 9];
                 for i in 0..3 {
                     for j in 0..3 {
-                        add_split(&mut high[i][j], &mut low[i][j], entry(i, a, j, b));
+                        block[3 * i + j] = entry(i, a, j, b);
                     }
                 }
+                add_split(
+                    high[place].as_flattened_mut(),
+                    low[place].as_flattened_mut(),
+                    &block,
+                );
             }
         }
     }
 
     /// Adds what a 10-node tetrahedron gives the matrix of the corners, held unknowns left out.
     #[inline(always)]
-    fn add_corners(
+    fn add_corners<const N: usize>(
         &self,
         nodes: &[u32],
-        entry: impl Fn(usize, usize, usize, usize) -> f64,
+        matrix: &[[[[f64; N]; 3]; N]; 3],
         sums: &Sums,
     ) {
         let Some(mesh) = &self.body.corners else {
@@ -608,52 +622,76 @@ impl Loaded<'_> {
         let count = self.u.len() / 3;
         // SAFETY: as in `add_matrix`.
         let blocks = unsafe { sums.corners.slice() };
-        let free = |component: usize, local: usize| {
-            !self.body.held[component * count + nodes[local] as usize]
-        };
+        let mut free = [[1.0; N]; 3];
+        for component in 0..3 {
+            for node in 0..N {
+                if self.body.held[component * count + nodes[node] as usize] {
+                    free[component][node] = 0.0;
+                }
+            }
+        }
+        let mut small = [[[[0.0; 3]; 3]; 4]; 4];
         for i in 0..3 {
             for j in 0..3 {
-                // Rows of the ten nodes, summed to columns of the four corners.
-                let mut half = [[0.0; 4]; 10];
-                for a in 0..10 {
-                    for b in 0..4 {
-                        if free(j, b) {
-                            half[a][b] += entry(i, a, j, b);
-                        }
-                    }
-                    for (edge, [c, d]) in EDGES.into_iter().enumerate() {
-                        if free(j, 4 + edge) {
-                            let value = 0.5 * entry(i, a, j, 4 + edge);
-                            half[a][c] += value;
-                            half[a][d] += value;
-                        }
+                // Columns of the ten nodes summed to those of the four corners, by the symmetry of the matrix.
+                let mut half = [[0.0; N]; 4];
+                for b in 0..4 {
+                    for a in 0..N {
+                        half[b][a] = free[j][b] * matrix[j][b][i][a];
                     }
                 }
-                let mut small = [[0.0; 4]; 4];
+                for (edge, [c, d]) in EDGES.into_iter().enumerate() {
+                    let factor = 0.5 * free[j][4 + edge];
+                    for a in 0..N {
+                        let value = factor * matrix[j][4 + edge][i][a];
+                        half[c][a] += value;
+                        half[d][a] += value;
+                    }
+                }
                 for b in 0..4 {
                     for a in 0..4 {
-                        if free(i, a) {
-                            small[a][b] += half[a][b];
-                        }
+                        small[a][b][i][j] += free[i][a] * half[b][a];
                     }
                     for (edge, [c, d]) in EDGES.into_iter().enumerate() {
-                        if free(i, 4 + edge) {
-                            small[c][b] += 0.5 * half[4 + edge][b];
-                            small[d][b] += 0.5 * half[4 + edge][b];
-                        }
+                        let value = 0.5 * free[i][4 + edge] * half[b][4 + edge];
+                        small[c][b][i][j] += value;
+                        small[d][b][i][j] += value;
                     }
                 }
-                for a in 0..4 {
-                    let row = mesh.parents[nodes[a] as usize][0];
-                    for b in 0..4 {
-                        let column = mesh.parents[nodes[b] as usize][0];
-                        let place = mesh.pattern.place(row as usize, column);
-                        blocks[place][i][j] += small[a][b] as f32;
+            }
+        }
+        for a in 0..4 {
+            let row = mesh.parents[nodes[a] as usize][0];
+            for b in 0..4 {
+                let column = mesh.parents[nodes[b] as usize][0];
+                let block = &mut blocks[mesh.pattern.place(row as usize, column)];
+                for i in 0..3 {
+                    for j in 0..3 {
+                        block[i][j] += small[a][b][i][j] as f32;
                     }
                 }
             }
         }
     }
+}
+
+/// Place of every block of an element's matrix within its block row.
+fn offsets(pattern: &BlockPattern, per_element: usize, connectivity: &[u32]) -> Result<Vec<u16>> {
+    let longest = pattern.start.windows(2).map(|row| row[1] - row[0]).max();
+    if longest > Some(usize::from(u16::MAX)) {
+        return Err(Error::Model("a node touches more than 65535 others".into()));
+    }
+    Ok(connectivity
+        .par_chunks_exact(per_element)
+        .flat_map_iter(|nodes| {
+            nodes.iter().flat_map(move |&row| {
+                let start = pattern.start[row as usize];
+                nodes
+                    .iter()
+                    .map(move |&column| (pattern.place(row as usize, column) - start) as u16)
+            })
+        })
+        .collect())
 }
 
 /// Sorts elements along a space-filling curve (Morton 1966) into blocks, and the blocks into colours.
