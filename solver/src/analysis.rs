@@ -53,8 +53,8 @@ pub enum Control {
 /// Loads a body. `observer` sees every converged increment and may end the run.
 ///
 /// # Errors
-/// [`Error::Model`], [`Error::Material`] for a contradictory model; [`Error::Singular`] when the supports
-/// leave it free to move. Losing convergence is an [`Outcome`], not an error.
+/// [`Error::Model`], [`Error::Material`] for a contradictory model; [`Error::FreeToMove`] when the supports
+/// leave it free to move; [`Error::Singular`] when its stiffness has no inverse. Losing convergence is an [`Outcome`], not an error.
 pub fn analyse(
     model: &Model,
     case: &LoadCase,
@@ -62,6 +62,7 @@ pub fn analyse(
     observer: &mut dyn FnMut(&Snapshot) -> Control,
 ) -> Result<Response> {
     let mut system = System::new(model, case)?;
+    system.check_supports()?;
     let hierarchy = match &mut system.body {
         Body::Lattice(body) => body.hierarchy.take(),
         Body::General(_) => None,

@@ -18,9 +18,19 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// The supports leave the body free to move, or an element is inverted.
+    /// The stiffness has no inverse, or an element is inverted.
     #[error("the stiffness matrix is not positive definite: {0}")]
     Singular(String),
+    /// The supports leave a part of the body free to move without strain.
+    #[error(
+        "node {node} (counted from 0) is free to {motion}: the supports do not hold the part of the body it belongs to"
+    )]
+    FreeToMove {
+        /// The node that moves most, counted from 0.
+        node: usize,
+        /// The motion.
+        motion: String,
+    },
     /// A deck cannot be read.
     #[error("{file}:{line}: {reason}")]
     Deck {

@@ -138,7 +138,7 @@ pub fn solve(request: &SolveRequest, progress: &mut Progress) -> anyhow::Result<
                 }
             },
         )
-        .context("the finite-element analysis")
+        .map_err(|error| with_labels(error, &deck))
         .kind(Kind::Input)?;
         written?;
         increments += response.increments.len();
@@ -193,6 +193,20 @@ pub fn solve(request: &SolveRequest, progress: &mut Progress) -> anyhow::Result<
         converged,
         headline,
     })
+}
+
+/// An error of the analysis in the numbers of the deck.
+fn with_labels(error: solver::Error, deck: &DeckModel) -> anyhow::Error {
+    match error {
+        solver::Error::FreeToMove { node, motion } => anyhow::anyhow!(
+            "node {} is free to {motion}: no *BOUNDARY holds the part of the body it belongs to",
+            deck.node_labels[node]
+        ),
+        solver::Error::Material { element, reason } => {
+            anyhow::anyhow!("element {}: {reason}", deck.element_labels[element])
+        }
+        other => anyhow::Error::new(other).context("the finite-element analysis"),
+    }
 }
 
 fn clock_lap(clock: &mut Instant) -> f64 {

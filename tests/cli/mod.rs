@@ -78,6 +78,34 @@ fn endings_have_their_status_and_say_why_on_one_line() {
 }
 
 #[test]
+fn a_deck_whose_body_is_not_held_names_node_and_motion() {
+    const DECK: &str = "*NODE\n11,0,0,0\n12,1,0,0\n13,1,1,0\n14,0,1,0\n15,0,0,1\n16,1,0,1\n17,1,1,1\n18,0,1,1\n\
+        *ELEMENT,TYPE=C3D8,ELSET=E\n1,11,12,13,14,15,16,17,18\n\
+        *NSET,NSET=BOT\n11,12,13,14\n*NSET,NSET=TOP\n15,16,17,18\n\
+        *MATERIAL,NAME=M\n*ELASTIC\n1000.,0.3\n*SOLID SECTION,ELSET=E,MATERIAL=M\n\
+        *STEP\n*STATIC\n*BOUNDARY\nBOT,3,3\nTOP,3,3,-0.1\n11,1,2\n*END STEP\n";
+    let dir = tempfile::tempdir().expect("a directory");
+    let deck = dir.path().join("loose.inp");
+    std::fs::write(&deck, DECK).expect("a deck");
+    let out = dir.path().join("result");
+    let arguments = [
+        "solve",
+        deck.to_str().expect("name"),
+        "--out",
+        out.to_str().expect("name"),
+    ];
+    let output = osteoload(&arguments);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("free to turn about z"), "{text}");
+    let node = |label: &str| text.contains(&format!("node {label} "));
+    assert!(node("13") || node("17"), "{text}");
+    assert!(!out.exists());
+    std::fs::write(&deck, DECK.replace("11,1,2\n", "11,1,2\n12,2,2\n")).expect("a deck");
+    assert_eq!(osteoload(&arguments).status.code(), Some(0));
+}
+
+#[test]
 fn a_converted_scan_has_the_same_grid_and_is_not_overwritten() {
     let dir = tempfile::tempdir().expect("a directory");
     let (from, to) = (dir.path().join("ct.nii.gz"), dir.path().join("ct.mha"));

@@ -4,6 +4,7 @@ mod elements;
 mod fields;
 mod general;
 mod lattice;
+mod supports;
 
 use crate::error::{Error, Result};
 use crate::linear::{Block3, SplitMatrix};
@@ -127,6 +128,11 @@ impl<'a> System<'a> {
             forces,
             committed: vec![0.0; 3 * nodes],
         })
+    }
+
+    /// Refuses supports that leave a piece of the body free to move.
+    pub(crate) fn check_supports(&self) -> Result<()> {
+        supports::check(&self.model.mesh, &self.constrained)
     }
 
     pub(crate) fn nodes(&self) -> usize {
