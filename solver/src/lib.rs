@@ -4,6 +4,8 @@
 //! engineering shear strains; this is said here and nowhere else.
 
 pub mod analysis;
+#[doc(hidden)]
+pub mod bench;
 pub mod deck;
 pub mod element;
 pub mod error;

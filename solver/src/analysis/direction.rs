@@ -214,7 +214,8 @@ impl Run<'_, '_> {
                 }
                 let factorise = matches!(end, CgEnd::IterationLimit | CgEnd::Preconditioner);
                 if factorise && unknowns <= FALLBACK_LIMIT {
-                    SparseFactor::new(&operator)?.solve(&rhs, &mut d);
+                    SparseFactor::new(&operator, self.system.model.mesh.nodes_mm())?
+                        .solve(&rhs, &mut d);
                     self.linear.iterations += 1;
                     end = CgEnd::Converged;
                 }

@@ -7,6 +7,7 @@ mod cg;
 mod chebyshev;
 mod coarsest;
 mod direct;
+mod dissection;
 mod galerkin;
 mod hierarchy;
 mod multigrid;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::material::HardeningCurve;
 use crate::model::Formulation;
-use crate::operator::LatticeOperator;
+use crate::operator::{InstructionSet, LatticeOperator};
 use meshing::{HexMesh, Lattice};
 
 fn one_element(formulation: Formulation, material_model: MaterialModel) -> Model {
@@ -166,5 +166,168 @@ fn secant_tangent_is_exact_for_a_deviatoric_uniform_strain() {
             (slope - found).abs() < 1e-4 * 600.0,
             "{row}: {slope} {found}"
         );
+    }
+}
+
+/// An irregular body of boxes with many moduli and two Poisson's ratios.
+fn graded(formulation: Formulation) -> Model {
+    let (cells, spacing) = ([6usize, 5, 7], [0.78, 0.78, 0.67]);
+    let kept = |c: &[usize; 3]| (c[0] + 2 * c[1] + 3 * c[2]) % 5 != 0;
+    let grid = |n: [usize; 3]| {
+        (0..n[2]).flat_map(move |k| (0..n[1]).flat_map(move |j| (0..n[0]).map(move |i| [i, j, k])))
+    };
+    let element_cells: Vec<[usize; 3]> = grid(cells).filter(kept).collect();
+    let points: Vec<[usize; 3]> = grid(cells.map(|n| n + 1))
+        .filter(|p| {
+            element_cells
+                .iter()
+                .any(|cell| (0..3).all(|a| p[a] == cell[a] || p[a] == cell[a] + 1))
+        })
+        .collect();
+    let number = |p: [usize; 3]| points.iter().position(|q| *q == p).unwrap() as u32;
+    let count = element_cells.len();
+    Model {
+        mesh: SolidMesh::Voxels {
+            mesh: HexMesh {
+                nodes_mm: points
+                    .iter()
+                    .map(|p| std::array::from_fn(|a| p[a] as f64 * spacing[a]))
+                    .collect(),
+                elements: element_cells
+                    .iter()
+                    .map(|cell| {
+                        meshing::mesh::HEX_CORNERS
+                            .map(|c| number(std::array::from_fn(|a| cell[a] + c[a])))
+                    })
+                    .collect(),
+            },
+            lattice: Lattice {
+                spacing_mm: spacing,
+                cells,
+                element_cells: element_cells.iter().map(|c| c.map(|i| i as u32)).collect(),
+                node_points: points.iter().map(|p| p.map(|i| i as u32)).collect(),
+            },
+        },
+        materials: Materials {
+            youngs_modulus_mpa: (0..count).map(|e| 3.0 + 700.0 * (e % 29) as f64).collect(),
+            poissons_ratio: (0..count)
+                .map(|e| if e % 3 == 0 { 0.4 } else { 0.3 })
+                .collect(),
+            curve: vec![Materials::ELASTIC; count],
+            curves: Vec::new(),
+        },
+        formulation,
+        material_model: MaterialModel::Linear,
+    }
+}
+
+#[test]
+fn the_operator_is_the_assembled_matrix_with_every_instruction_set() {
+    let best = InstructionSet::detect();
+    let sets: &[InstructionSet] = match best {
+        InstructionSet::Portable => &[InstructionSet::Portable],
+        InstructionSet::Avx2Fma => &[InstructionSet::Portable, InstructionSet::Avx2Fma],
+        InstructionSet::Avx512 => &[
+            InstructionSet::Portable,
+            InstructionSet::Avx2Fma,
+            InstructionSet::Avx512,
+        ],
+    };
+    for formulation in [
+        Formulation::Full,
+        Formulation::BBar,
+        Formulation::Incompatible,
+    ] {
+        let model = graded(formulation);
+        let nodes = model.mesh.nodes_mm().len();
+        let mut triplets = sprs::TriMat::new((3 * nodes, 3 * nodes));
+        for element in 0..model.mesh.element_count() {
+            let labels = <[u32; 8]>::try_from(model.mesh.element(element)).unwrap();
+            let shape = crate::element::HexElement::new(
+                labels.map(|node| model.mesh.nodes_mm()[node as usize]),
+                formulation,
+            )
+            .unwrap();
+            let matrix = shape.elastic_stiffness(
+                model.materials.youngs_modulus_mpa[element],
+                model.materials.poissons_ratio[element],
+            );
+            let corners = crate::element::hex8::corners_from_vtk(labels);
+            let dof = |local: usize| local / 8 * nodes + corners[local % 8] as usize;
+            for row in 0..24 {
+                for column in 0..24 {
+                    triplets.add_triplet(dof(row), dof(column), matrix[24 * row + column]);
+                }
+            }
+        }
+        let assembled: sprs::CsMat<f64> = triplets.to_csr();
+        let x: Vec<f64> = (0..3 * nodes)
+            .map(|i| ((37 * i) % 101) as f64 / 101.0 - 0.5)
+            .collect();
+        let mut expected = vec![0.0; 3 * nodes];
+        sprs::prod::mul_acc_mat_vec_csr(assembled.view(), &x[..], &mut expected[..]);
+        let size = expected.iter().map(|v| v * v).sum::<f64>().sqrt();
+        let compare = |found: &[f64], what: &str| {
+            let error = found
+                .iter()
+                .zip(&expected)
+                .map(|(a, b)| (a - b).powi(2))
+                .sum::<f64>()
+                .sqrt();
+            assert!(
+                error < 1e-12 * size,
+                "{formulation:?} {what}: {}",
+                error / size
+            );
+        };
+        let mut system = System::new(&model, &LoadCase::default()).unwrap();
+        for &set in sets {
+            if let Body::Lattice(body) = &mut system.body {
+                body.instructions = set;
+            }
+            let at = system.evaluate(&vec![0.0; 3 * nodes], Want::TRUE_TANGENT);
+            let (Body::Lattice(body), Tangent::Lattice(tangent)) = (&system.body, &at.tangent)
+            else {
+                panic!("boxes are a lattice");
+            };
+            let operator = LatticeOperator {
+                topology: &body.topology,
+                tables: &body.tables,
+                moduli: &tangent.moduli,
+                moduli_single: tangent.moduli.iter().map(|&m| m as f32).collect(),
+                flow: &tangent.flow,
+                flow_shape: body.flow_shape.as_ref(),
+                dense: &tangent.dense,
+                constrained: &[],
+                instructions: body.instructions,
+            };
+            let mut found = vec![0.0; 3 * nodes];
+            operator.apply_unmasked(&x, &mut found);
+            compare(&found, &format!("{set:?}"));
+            // The forces are summed by the same kernels.
+            compare(
+                &system.evaluate(&x, Want::Forces).force,
+                &format!("forces {set:?}"),
+            );
+        }
+        let general = Model {
+            mesh: model.mesh.clone().without_lattice(),
+            ..model.clone()
+        };
+        let system = System::new(&general, &LoadCase::default()).unwrap();
+        let at = system.evaluate(&x, Want::TRUE_TANGENT);
+        compare(&at.force, "forces of the general path");
+        let (Body::General(body), Tangent::Assembled { matrix, .. }) = (&system.body, &at.tangent)
+        else {
+            panic!("without its lattice a body is general");
+        };
+        let operator = crate::linear::BlockOperator {
+            pattern: &body.pattern,
+            matrix,
+            constrained: &[],
+        };
+        let mut found = vec![0.0; 3 * nodes];
+        operator.apply_unmasked(&x, &mut found);
+        compare(&found, "block rows");
     }
 }

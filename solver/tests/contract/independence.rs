@@ -36,6 +36,7 @@ fn notched(
     let case = press(&model, -0.15, false);
     let mut stepping = Stepping::equal(increments);
     stepping.tolerance = tolerance;
+    stepping.linear_tolerance = tolerance.min(1e-8);
     analyse(&model, &case, &stepping, &mut |_| Control::Continue).unwrap()
 }
 
@@ -50,37 +51,57 @@ fn the_lattice_path_equals_the_general_one() {
         Formulation::BBar,
         Formulation::Incompatible,
     ] {
-        for law in [
-            MaterialModel::Linear,
-            MaterialModel::J2,
-            MaterialModel::Secant,
-        ] {
+        for law in [MaterialModel::Linear, MaterialModel::J2] {
+            // 8500 unknowns: the general path iterates too.
             let (fast, general) = (
-                notched(1, formulation, law, 6, true, 1e-9),
-                notched(1, formulation, law, 6, false, 1e-9),
+                notched(2, formulation, law, 3, true, 1e-11),
+                notched(2, formulation, law, 3, false, 1e-11),
             );
             let (a, b) = (last_force(&fast), last_force(&general));
             assert!(
-                (a - b).abs() < 1e-7 * b.abs(),
+                (a - b).abs() < 1e-9 * b.abs(),
                 "{formulation:?} {law:?}: {a} {b}"
             );
         }
+        // The tangent of the secant model is not exact, and its iteration slow.
+        let law = MaterialModel::Secant;
+        let (fast, general) = (
+            notched(1, formulation, law, 6, true, 1e-9),
+            notched(1, formulation, law, 6, false, 1e-9),
+        );
+        let (a, b) = (last_force(&fast), last_force(&general));
+        assert!(
+            (a - b).abs() < 1e-7 * b.abs(),
+            "{formulation:?} {law:?}: {a} {b}"
+        );
     }
 }
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        // 16128 elements: blocks, stencils and vectors are all long enough to be worked on in parallel.
-        pool.install(|| notched(4, Formulation::BBar, MaterialModel::J2, 2, true, 1e-6))
-    };
-    let one = run(1);
-    for threads in [2, 5] {
-        assert_eq!(one, run(threads), "{threads} threads");
+    for (fineness, lattice) in [(4, true), (2, false)] {
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            // 16128 elements on the lattice and 2016 beside it: blocks, stencils, block rows and vectors are all long
+            // enough to be worked on in parallel.
+            pool.install(|| {
+                notched(
+                    fineness,
+                    Formulation::BBar,
+                    MaterialModel::J2,
+                    2,
+                    lattice,
+                    1e-6,
+                )
+            })
+        };
+        let one = run(1);
+        for threads in [2, 8] {
+            assert_eq!(one, run(threads), "{threads} threads, lattice {lattice}");
+        }
     }
 }
 
