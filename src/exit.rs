@@ -71,6 +71,11 @@ impl Failure {
         Self::new(Kind::NoAnswer, message)
     }
 
+    /// Interrupted by the user: exit status 130.
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self::new(Kind::Interrupted, message)
+    }
+
     /// The same with the error that caused it.
     pub fn because(mut self, source: impl Into<anyhow::Error>) -> Self {
         self.source = Some(source.into());

@@ -19,7 +19,7 @@ mod system;
 
 pub use analysis::{Control, Snapshot, analyse};
 pub use error::{Error, Result};
-pub use load_case::{LoadCase, Monitor, NodalForce, Prescribed, Stepping};
+pub use load_case::{LoadCase, Monitor, NodalForce, PathControl, Prescribed, Stepping};
 pub use material::HardeningCurve;
 pub use model::{Formulation, MaterialModel, Materials, Model, SolidMesh};
 pub use response::{Increment, Outcome, Response};

@@ -38,13 +38,31 @@ pub struct LoadCase {
     pub monitors: Vec<Monitor>,
 }
 
+/// What is prescribed from increment to increment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PathControl {
+    /// The load factor. Where the curve turns back (snap-back), the body jumps to the next equilibrium at the same
+    /// load factor.
+    #[default]
+    LoadFactor,
+    /// The plastic work of an increment, with the load factor as an unknown: the curve is followed where it turns back,
+    /// as long as one zone at a time fails. Plastic work never falls, so that unloading is not mistaken for the path
+    /// (Gutierrez 2004; Verhoosel, Remmers and Gutierrez 2009). Until something yields, the load factor is prescribed.
+    /// For von Mises material on voxels, without incompatible modes.
+    Dissipation,
+}
+
 /// How the load is applied and how exactly equilibrium is met.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stepping {
     /// Load factor at the end of each planned increment, ascending, the last usually 1.
     pub factors: Vec<f64>,
+    /// Fraction of a planned increment that is tried first.
+    pub first_fraction: f64,
     /// Smallest fraction a planned increment may be cut to.
     pub smallest_fraction: f64,
+    /// Converged increments after which the run ends.
+    pub most_increments: usize,
     /// Out-of-balance force over the reaction norm at which an increment is converged.
     pub tolerance: f64,
     /// Relative residual of the linear solves of a linear analysis and of the last Newton steps.
@@ -58,6 +76,8 @@ pub struct Stepping {
     pub stop_below: Option<f64>,
     /// See `stop_below`.
     pub peak_increments: usize,
+    /// What is prescribed from increment to increment.
+    pub path: PathControl,
 }
 
 impl Stepping {
@@ -67,13 +87,16 @@ impl Stepping {
             factors: (1..=increments)
                 .map(|n| n as f64 / increments as f64)
                 .collect(),
+            first_fraction: 1.0,
             smallest_fraction: 1.0 / 64.0,
+            most_increments: 1_000_000,
             tolerance: 1e-6,
             linear_tolerance: 1e-8,
             max_iterations: 120,
             watch: None,
             stop_below: None,
             peak_increments: 3,
+            path: PathControl::LoadFactor,
         }
     }
 }

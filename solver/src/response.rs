@@ -10,6 +10,11 @@ pub enum Outcome {
     PeakPassed,
     /// The last planned load factor was reached. A maximum may or may not have been passed before.
     TargetReached,
+    /// The last planned load factor was reached with the watched force at its maximum and still growing: the body did
+    /// not fail.
+    StillRising,
+    /// The last allowed increment was taken before the last planned load factor was reached.
+    IncrementLimit,
     /// An increment did not converge even when cut to the smallest allowed fraction.
     StepTooSmall {
         /// Load factor that could not be reached.
@@ -58,6 +63,10 @@ pub struct Response {
     pub iterations: usize,
     /// Linear iterations spent, cut attempts included.
     pub linear_iterations: usize,
+    /// Times a preconditioner was set up.
+    pub set_ups: usize,
+    /// Times the internal forces of the whole body were evaluated.
+    pub evaluations: usize,
     /// Increments that were cut.
     pub cutbacks: usize,
 }

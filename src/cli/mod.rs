@@ -24,6 +24,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::exit::{Ending, Failure, Kind};
+use crate::interruption;
 use crate::output_dir;
 use crate::progress::{Progress, Verbosity};
 
@@ -169,9 +170,13 @@ fn execute(cli: &Cli) -> anyhow::Result<()> {
 /// Stack of a worker thread, as a main thread usually has.
 const WORKER_STACK_BYTES: usize = 8 << 20;
 
-/// On Ctrl-C or termination: removes what is half written and ends with 130.
+/// On Ctrl-C or termination: lets an analysis end with its increment and keep what it has; else, and the second time,
+/// removes what is half written. Ends with 130.
 fn handle_interruption() -> anyhow::Result<()> {
     ctrlc::set_handler(|| {
+        if interruption::ask() {
+            return;
+        }
         let _kept_until_the_end = output_dir::abandon_all();
         eprintln!("error: interrupted");
         std::process::exit(i32::from(Kind::Interrupted.status()));

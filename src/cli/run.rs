@@ -115,6 +115,12 @@ fn headline(result: &RunResult) -> String {
 
 /// Exit status 5 when a failure load was asked for and there is none.
 pub(super) fn answered(plan: &Plan, results: &[RunResult]) -> anyhow::Result<()> {
+    if results
+        .iter()
+        .any(|result| result.outcome == RunOutcome::Interrupted)
+    {
+        return Err(Failure::interrupted("interrupted; the increments done are kept").into());
+    }
     let failure = &plan.settings.failure;
     let missing = results.iter().find(|result| {
         let asked = match failure.criterion {

@@ -64,7 +64,9 @@ impl SolveArgs {
         let finished = crate::run::solve(&self.request()?, &mut globals.progress())?;
         globals.say(&finished.headline);
         globals.say(format!("results in {}", finished.place.display()));
-        if finished.converged {
+        if finished.interrupted {
+            Err(Failure::interrupted("interrupted; the increments done are kept").into())
+        } else if finished.converged {
             Ok(())
         } else {
             Err(Failure::no_answer("the analysis did not converge").into())

@@ -34,6 +34,8 @@ pub enum RunOutcome {
     StillRising,
     /// A linear analysis.
     Linear,
+    /// The user ended it before any of these.
+    Interrupted,
 }
 
 impl RunOutcome {
@@ -45,6 +47,7 @@ impl RunOutcome {
             Self::StepTooSmall => "step_too_small",
             Self::StillRising => "still_rising",
             Self::Linear => "linear",
+            Self::Interrupted => "interrupted",
         }
     }
 

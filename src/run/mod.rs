@@ -26,12 +26,13 @@ pub use synthesise::{SynthFormat, SynthKind, SynthRequest, synth};
 pub use verify::{VerificationRow, verify};
 
 use crate::exit::{EndWith as _, Failure, Kind};
+use crate::interruption::Section;
 use crate::output_dir::{Existing, OutputDir};
 use crate::plan::{Criterion, MeshKind, Plan};
 use crate::progress::Progress;
 use crate::provenance::{Provenance, peak_memory_mib};
 use crate::report::result_json::{Check, DensityStatistics};
-use crate::report::{MeshStatistics, RunResult};
+use crate::report::{MeshStatistics, RunOutcome, RunResult};
 use crate::risk::Risk;
 use case::Case;
 use fields::FieldWriter;
@@ -147,6 +148,7 @@ pub(crate) fn run_into(
     let wants_pistoia = plan.settings.failure.criterion == Criterion::Pistoia;
     let mut pistoia_load_n = None;
     let mut written = Ok(());
+    let section = Section::begin();
     let response = solver::analyse(&body, &load, &stepping, &mut |snapshot| {
         let increment = snapshot.increment;
         let force_n = outcome::force_along(increment, direction);
@@ -160,7 +162,7 @@ pub(crate) fn run_into(
             pistoia_load_n = outcome::pistoia_load_n(snapshot, &model, &assigned, plan, force_n);
         }
         written = writer.see(snapshot, increment.factor * full_mm, force_n);
-        if written.is_ok() {
+        if written.is_ok() && !section.interrupted() {
             Control::Continue
         } else {
             Control::Stop
@@ -173,7 +175,12 @@ pub(crate) fn run_into(
     writer.finish()?;
     case.write_images(out)?;
     let curve = outcome::curve(&response, direction, full_mm);
-    let found = failure_load(&response, &curve, &model, plan);
+    let mut found = failure_load(&response, &curve, &model, plan);
+    if section.interrupted() {
+        // A maximum so far is no failure load: the force might have risen above it.
+        (found.load_n, found.displacement_mm) = (None, None);
+        found.outcome = RunOutcome::Interrupted;
+    }
     let statistics = statistics(&model);
     let density = density_statistics(&model, &case, &assigned);
     let result = RunResult {
@@ -249,6 +256,7 @@ fn stepping(plan: &Plan, model: &crate::bone_model::BoneModel) -> Stepping {
         watch: Some((0, model.direction)),
         stop_below: peak.then_some(failure.drop_fraction),
         peak_increments: failure.drop_increments,
+        ..Stepping::equal(count)
     }
 }
 

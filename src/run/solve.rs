@@ -15,6 +15,7 @@ use solver::deck::{Deck, DeckModel, Options};
 use solver::{Control, Formulation, Outcome, SolidMesh};
 
 use crate::exit::{EndWith as _, Kind};
+use crate::interruption::Section;
 use crate::output_dir::{Existing, OutputDir, PROVENANCE_FILE};
 use crate::progress::Progress;
 use crate::provenance::{Provenance, peak_memory_mib};
@@ -52,6 +53,8 @@ pub struct SolveFinished {
     pub place: PathBuf,
     /// Whether every step converged.
     pub converged: bool,
+    /// Whether the user interrupted it; the increments done are in the directory.
+    pub interrupted: bool,
     /// One line for the user.
     pub headline: String,
 }
@@ -107,6 +110,7 @@ pub fn solve(request: &SolveRequest, progress: &mut Progress) -> anyhow::Result<
     let mut steps = Vec::new();
     let (mut increments, mut newton, mut linear) = (0, 0, 0);
     let mut outcome = Outcome::TargetReached;
+    let section = Section::begin();
     for plan in &deck.steps {
         progress.increments(plan.stepping.factors.len());
         let mut written = Ok(());
@@ -131,7 +135,7 @@ pub fn solve(request: &SolveRequest, progress: &mut Progress) -> anyhow::Result<
                     written = write_fields(&out.join(&name), &deck, snapshot, &u);
                     steps.push((time, name));
                 }
-                if written.is_ok() {
+                if written.is_ok() && !section.interrupted() {
                     Control::Continue
                 } else {
                     Control::Stop
@@ -145,13 +149,19 @@ pub fn solve(request: &SolveRequest, progress: &mut Progress) -> anyhow::Result<
         newton += response.iterations;
         linear += response.linear_iterations;
         outcome = response.outcome;
-        if matches!(outcome, Outcome::StepTooSmall { .. }) {
+        if unfinished(&outcome) || section.interrupted() {
             break;
         }
     }
+    let interrupted = section.interrupted();
     timings.solve = lap();
     progress.stage("write");
-    let converged = !matches!(outcome, Outcome::StepTooSmall { .. });
+    let converged = !unfinished(&outcome) && !interrupted;
+    let ending = if interrupted {
+        "interrupted"
+    } else {
+        word(&outcome)
+    };
     let write = |name: &str, text: &str| {
         std::fs::write(out.join(name), text).with_context(|| name.to_owned())
     };
@@ -171,7 +181,7 @@ pub fn solve(request: &SolveRequest, progress: &mut Progress) -> anyhow::Result<
     }
     let result = SolveResult {
         converged,
-        outcome: word(&outcome),
+        outcome: ending,
         increments,
         newton_iterations: newton,
         linear_iterations: linear,
@@ -186,11 +196,12 @@ pub fn solve(request: &SolveRequest, progress: &mut Progress) -> anyhow::Result<
         &(serde_json::to_string_pretty(&result)? + "\n"),
     )?;
     progress.finish();
-    let mut headline = format!("{}: {increments} increments", word(&outcome));
+    let mut headline = format!("{ending}: {increments} increments");
     let _ = write!(headline, ", {newton} Newton and {linear} linear iterations");
     Ok(SolveFinished {
         place: out.finish()?,
         converged,
+        interrupted,
         headline,
     })
 }
@@ -215,11 +226,20 @@ fn clock_lap(clock: &mut Instant) -> f64 {
     seconds
 }
 
+/// Whether the load was not applied in full.
+fn unfinished(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::StepTooSmall { .. } | Outcome::IncrementLimit
+    )
+}
+
 fn word(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Linear => "linear",
         Outcome::PeakPassed => "peak_passed",
         Outcome::StepTooSmall { .. } => "step_too_small",
+        Outcome::IncrementLimit => "increment_limit",
         _ => "target_reached",
     }
 }

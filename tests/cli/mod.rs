@@ -146,3 +146,79 @@ fn an_interruption_ends_with_130() {
     assert!(sent.success());
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
 }
+
+/// A block of 4x4x4 boxes that yields, pressed in 20000 increments.
+fn long_deck() -> String {
+    use std::fmt::Write as _;
+    let mut deck = String::from("*NODE\n");
+    let number = |i: usize, j: usize, k: usize| 1 + i + 5 * (j + 5 * k);
+    for index in 0..125 {
+        let (i, j, k) = (index % 5, index / 5 % 5, index / 25);
+        let _ = writeln!(deck, "{},{i}.,{j}.,{k}.", number(i, j, k));
+    }
+    deck += "*ELEMENT,TYPE=C3D8,ELSET=ALL\n";
+    for index in 0..64 {
+        let (i, j, k) = (index % 4, index / 4 % 4, index / 16);
+        let layer =
+            |k| [(0, 0), (1, 0), (1, 1), (0, 1)].map(|(a, b)| number(i + a, j + b, k).to_string());
+        let corners = [layer(k), layer(k + 1)].concat().join(",");
+        let _ = writeln!(deck, "{},{corners}", index + 1);
+    }
+    deck += "*NSET,NSET=BOT,GENERATE\n1,25\n*NSET,NSET=TOP,GENERATE\n101,125\n\
+        *MATERIAL,NAME=M\n*ELASTIC\n1000.,0.3\n*PLASTIC\n10.,0.\n\
+        *SOLID SECTION,ELSET=ALL,MATERIAL=M\n*BOUNDARY\nBOT,1,3\n\
+        *STEP,INC=20000\n*STATIC,DIRECT\n5e-5,1.\n*BOUNDARY\nTOP,3,3,-0.2\n\
+        *NODE PRINT,NSET=TOP,TOTALS=ONLY\nRF\n*END STEP\n";
+    deck
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupted_deck_keeps_the_increments_done() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let deck = dir.path().join("block.inp");
+    std::fs::write(&deck, long_deck()).expect("the deck");
+    let out = dir.path().join("result");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_osteoload"))
+        .arg("solve")
+        .arg(&deck)
+        .arg("--out")
+        .arg(&out)
+        .args(["--quiet", "--threads", "1"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    // The fields of each increment are written at once, into the directory that is being filled.
+    let begun = || {
+        let folders = std::fs::read_dir(dir.path()).expect("the directory");
+        folders
+            .flatten()
+            .any(|entry| entry.path().join("fields_0005.vtu").is_file())
+    };
+    let start = std::time::Instant::now();
+    while !begun() {
+        assert!(
+            start.elapsed().as_secs() < 120,
+            "no increment in two minutes"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .expect("kill");
+    assert!(sent.success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    let text = std::fs::read_to_string(out.join("result.json")).expect("a result");
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(json["outcome"], "interrupted");
+    assert_eq!(json["converged"], false);
+    let done = json["increments"].as_u64().expect("a number");
+    assert!((5..20000).contains(&done), "{done}");
+    let reactions = std::fs::read_to_string(out.join("reactions.csv")).expect("reactions");
+    let rows = reactions
+        .lines()
+        .filter(|line| line.contains(",TOP,"))
+        .count();
+    assert_eq!(rows as u64, done);
+}

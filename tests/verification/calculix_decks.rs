@@ -41,9 +41,13 @@ struct Ours {
 }
 
 fn ours(folder: &Path, name: &str) -> Ours {
+    solved(&folder.join(format!("{name}.inp")))
+}
+
+fn solved(deck: &Path) -> Ours {
     let out = tempfile::tempdir().expect("a directory");
     let request = SolveRequest {
-        deck: folder.join(format!("{name}.inp")),
+        deck: deck.to_path_buf(),
         out: out.path().join("result"),
         existing: Existing::Refuse,
         formulation: DeckFormulation::AsDeck,
@@ -241,4 +245,67 @@ fn calculix_test_decks_are_solved_or_refused_by_keyword() {
             }
         }
     }
+}
+
+/// Largest reaction of CalculiX, N, as a positive number.
+fn their_peak(folder: &Path, name: &str) -> f64 {
+    rows(&folder.join(format!("{name}.csv")))
+        .iter()
+        .map(|row| -number(row, "RFz_N"))
+        .fold(0.0, f64::max)
+}
+
+fn our_peak(ours: &Ours) -> f64 {
+    ours.reactions.iter().map(|r| -r.1).fold(0.0, f64::max)
+}
+
+#[test]
+fn the_softening_notched_blocks_with_automatic_increments() {
+    let Some(folder) = shared("fe-cases") else {
+        return;
+    };
+    for name in ["b_notched_softauto_C3D8", "b_notched_softauto_C3D8I"] {
+        let ours = ours(&folder, name);
+        assert!(ours.converged, "{name}");
+        let (peak, theirs) = (our_peak(&ours), their_peak(&folder, name));
+        assert!(
+            (peak - theirs).abs() < 0.01 * theirs,
+            "{name}: {peak} {theirs}"
+        );
+        let last = ours.reactions.last().expect("rows");
+        assert!(
+            (last.0 - 1.0).abs() < 1e-9 && -last.1 < 0.7 * peak,
+            "{name}"
+        );
+        // The first two increments are those of the card, and they grow afterwards.
+        let times: Vec<f64> = ours.reactions.iter().map(|r| r.0).collect();
+        assert!((times[0] - 0.033333333).abs() < 1e-9 && (times[1] - 0.066666666).abs() < 1e-9);
+        assert!(
+            (times[2] - times[1] - 0.05).abs() < 1e-6,
+            "{name}: {times:?}"
+        );
+    }
+}
+
+#[test]
+fn the_softening_notched_block_in_30_equal_increments() {
+    let Some(folder) = shared("fe-cases") else {
+        return;
+    };
+    let name = "b_notched_softauto_C3D8";
+    let text = std::fs::read_to_string(folder.join(format!("{name}.inp"))).expect("the deck");
+    let card = "*STATIC,SOLVER=SPOOLES\n0.033333333,1.0\n";
+    assert!(text.contains(card));
+    let dir = tempfile::tempdir().expect("a directory");
+    let deck = dir.path().join("direct.inp");
+    let direct = text.replace(card, "*STATIC, DIRECT\n0.033333333, 1.\n");
+    std::fs::write(&deck, direct).expect("the deck");
+    let ours = solved(&deck);
+    assert!(ours.converged);
+    assert_eq!(ours.reactions.len(), 30);
+    for (number, (time, _)) in ours.reactions.iter().enumerate() {
+        assert!((time - (number + 1) as f64 / 30.0).abs() < 1e-6);
+    }
+    let (peak, theirs) = (our_peak(&ours), their_peak(&folder, name));
+    assert!((peak - theirs).abs() < 0.01 * theirs, "{peak} {theirs}");
 }

@@ -149,17 +149,15 @@ impl<'a> StepMaker<'a> {
                 .collect(),
             monitors: self.monitors(&prints),
         };
-        let (factors, smallest_fraction) = if self.linear {
-            (vec![1.0], 1.0)
+        let increments = if self.linear {
+            Stepping::equal(1)
         } else {
             self.increments(step)?
         };
         let stepping = Stepping {
-            factors,
-            smallest_fraction,
             tolerance: 100.0 * self.tolerance,
             linear_tolerance: self.tolerance,
-            ..Stepping::equal(1)
+            ..increments
         };
         Ok(StepPlan {
             number,
@@ -288,8 +286,10 @@ impl<'a> StepMaker<'a> {
             .collect()
     }
 
-    /// Load factors at the ends of the planned increments, and the fraction they may be cut to.
-    fn increments(&self, step: &Step) -> Result<(Vec<f64>, f64)> {
+    /// The increments of a step. Fixed ones are all planned. Automatic ones start at the initial size, are cut where
+    /// they do not converge and grow where they converge easily, between the smallest and the largest size: the
+    /// planned increments are then of the largest size, and the first is tried at a fraction of it.
+    fn increments(&self, step: &Step) -> Result<Stepping> {
         let Static {
             direct,
             initial,
@@ -298,15 +298,10 @@ impl<'a> StepMaker<'a> {
             largest,
         } = step.procedure;
         let most = step.most_increments.min(MOST_INCREMENTS);
-        // Automatic control would grow a small first increment; here all are equal, and large enough to arrive.
-        let size = if direct {
-            initial
-        } else {
-            initial.max(period / most as f64).min(period)
-        };
+        let size = if direct { initial } else { largest.min(period) };
         let exact = period / size;
         let whole = (exact - 1e-6).ceil().max(1.0);
-        if whole > most as f64 || (!direct && size > largest * (1.0 + 1e-9)) {
+        if whole > most as f64 {
             return Err(self.deck.error(
                 step.at,
                 format!(
@@ -315,27 +310,28 @@ impl<'a> StepMaker<'a> {
                 ),
             ));
         }
-        let count = whole as usize;
         // Fixed increments that do not divide the step leave a shorter last one.
-        let even = !direct || (exact - whole).abs() < 1e-6;
-        let mut factors: Vec<f64> = (1..=count)
-            .map(|n| {
-                if even {
-                    n as f64 / whole
-                } else {
-                    n as f64 / exact
-                }
-            })
+        let even = (exact - whole).abs() < 1e-6;
+        let mut factors: Vec<f64> = (1..=whole as usize)
+            .map(|n| n as f64 / if even { whole } else { exact })
             .collect();
         if let Some(last) = factors.last_mut() {
             *last = 1.0;
         }
-        let smallest_fraction = if direct {
-            Stepping::equal(1).smallest_fraction
+        let fixed = Stepping::equal(1);
+        let (first_fraction, smallest_fraction) = if direct {
+            (fixed.first_fraction, fixed.smallest_fraction)
         } else {
-            (smallest / size).min(1.0)
+            let initial = initial.min(size);
+            (initial / size, smallest.min(initial) / size)
         };
-        Ok((factors, smallest_fraction))
+        Ok(Stepping {
+            factors,
+            first_fraction,
+            smallest_fraction,
+            most_increments: most,
+            ..fixed
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::load_case::Stepping;
 use crate::model::{Formulation, MaterialModel, Materials};
 
 /// Two boxes of 1 x 2 x 3 mm side by side, numbered oddly; node 99 belongs to no element.
@@ -238,23 +239,37 @@ fn the_formulation_follows_the_deck_or_the_option() {
 }
 
 #[test]
-fn automatic_increments_are_equal_and_fit_into_inc() {
-    let factors = |statics: &str, inc: &str| {
+fn increments_follow_the_card() {
+    let stepping = |statics: &str, inc: &str| {
         let text = TWO_BOXES
             .replace("*STATIC,DIRECT\n0.25,2.", statics)
             .replace("INC=50", inc);
         let ready = parse(&text).unwrap().into_model(&Options::default());
         ready.map(|r| r.steps[0].stepping.clone()).unwrap()
     };
-    let s = factors("*STATIC\n0.033333333,1.0", "INC=1000");
-    assert_eq!(s.factors.len(), 30);
-    assert_eq!(s.factors[2], 0.1);
-    assert!((s.smallest_fraction - 1e-5 / 0.033333333).abs() < 1e-12);
-    assert_eq!(factors("*STATIC\n1e-3,1.0", "INC=50").factors.len(), 50);
-    assert_eq!(factors("*STATIC", "INC=50").factors, [1.0]);
-    // Fixed increments that do not divide the step.
-    let s = factors("*STATIC,DIRECT\n0.4,1.0", "INC=50");
+    let sizes = |s: &Stepping| {
+        let planned = s.factors[0];
+        [s.first_fraction, s.smallest_fraction].map(|fraction| fraction * planned)
+    };
+    let near = |a: f64, b: f64| (a - b).abs() < 1e-12;
+    // All four numbers of an automatic step of length 2.
+    let s = stepping("*STATIC\n0.1,2.,0.002,0.5", "INC=77");
+    assert_eq!(s.factors, [0.25, 0.5, 0.75, 1.0]);
+    assert_eq!(s.most_increments, 77);
+    let [first, smallest] = sizes(&s);
+    assert!(near(first, 0.05) && near(smallest, 0.001));
+    // Without the last two: down to 1e-5 of the step, up to all of it.
+    let s = stepping("*STATIC\n0.1,2.", "INC=50");
+    assert_eq!(s.factors, [1.0]);
+    let [first, smallest] = sizes(&s);
+    assert!(near(first, 0.05) && near(smallest, 1e-5));
+    // Without any: one increment.
+    let s = stepping("*STATIC", "INC=50");
+    assert_eq!((s.factors, s.first_fraction), (vec![1.0], 1.0));
+    // Fixed increments are all planned, also where they do not divide the step.
+    let s = stepping("*STATIC,DIRECT\n0.4,1.0", "INC=50");
     assert_eq!(s.factors, [0.4, 0.8, 1.0]);
+    assert_eq!(s.first_fraction, 1.0);
     let (line, reason) = refusal_with("INC=50", "INC=7");
     assert_eq!(line, line_of("*STEP"));
     assert!(reason.contains("INC=7"), "{reason}");

@@ -75,6 +75,22 @@ impl HardeningCurve {
         stress + self.slope(segment) * (plastic_strain - start)
     }
 
+    /// Plastic work (MPa) between two equivalent plastic strains: the area under the curve.
+    pub fn work(&self, from: f64, to: f64) -> f64 {
+        let mut work = 0.0;
+        let mut here = from;
+        let mut segment = self.segment(from);
+        while here < to {
+            let end = self.points.get(segment + 1).map_or(to, |p| p[0].min(to));
+            let [start, stress] = self.points[segment];
+            let mean = stress + self.slope(segment) * (0.5 * (here + end) - start);
+            work += mean * (end - here);
+            here = end;
+            segment += 1;
+        }
+        work
+    }
+
     /// Steepest falling slope (MPa); 0 when the curve never falls.
     pub fn steepest_fall(&self) -> f64 {
         (0..self.points.len())

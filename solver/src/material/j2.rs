@@ -39,6 +39,15 @@ pub struct Flow {
     pub segment: usize,
 }
 
+impl Flow {
+    /// Derivative of the equivalent plastic strain by the strain (engineering shear).
+    pub(crate) fn strain_gradient(&self, moduli: Moduli) -> [f64; 6] {
+        // d q_trial = sqrt(3/2) 2 G n : d e, and (3 G + H) dp = d q_trial.
+        let factor = 6f64.sqrt() * moduli.shear / (3.0 * moduli.shear + self.slope);
+        self.direction.map(|n| factor * n)
+    }
+}
+
 /// Bulk and shear modulus, MPa.
 #[derive(Clone, Copy, Debug)]
 pub struct Moduli {

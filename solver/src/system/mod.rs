@@ -1,5 +1,6 @@
 //! Internal forces, tangents and states of a body, element by element.
 
+mod dissipation;
 mod elements;
 mod fields;
 mod general;
@@ -13,6 +14,7 @@ use crate::material::j2::{Moduli, PlasticState};
 use crate::model::{MaterialModel, Materials, Model, SolidMesh};
 use crate::operator::{DenseElements, FlowElements};
 
+pub(crate) use dissipation::Dissipation;
 pub use fields::ElementFields;
 pub(crate) use general::GeneralBody;
 pub(crate) use lattice::LatticeBody;
