@@ -4,6 +4,7 @@
 //! engineering shear strains; this is said here and nowhere else.
 
 pub mod analysis;
+pub mod analytic;
 #[doc(hidden)]
 pub mod bench;
 pub mod deck;
