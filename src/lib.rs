@@ -16,3 +16,4 @@ pub mod report;
 pub mod risk;
 pub mod run;
 pub mod synth;
+pub mod verification;

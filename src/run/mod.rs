@@ -11,7 +11,6 @@ mod options;
 mod outcome;
 mod solve;
 mod synthesise;
-mod verify;
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +22,6 @@ pub use materials::{Assigned, assign};
 pub use outcome::failure_load;
 pub use solve::{DeckFormulation, SolveFinished, SolveRequest, solve};
 pub use synthesise::{SynthFormat, SynthKind, SynthRequest, synth};
-pub use verify::{VerificationRow, verify};
 
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::interruption::Section;
