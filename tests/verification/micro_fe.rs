@@ -100,10 +100,12 @@ fn compress(
         formulation: Formulation::Full,
         material_model: MaterialModel::Linear,
     };
-    let response = analyse(&model, &case, &Stepping::equal(1), &mut |_| {
-        Control::Continue
-    })
-    .expect("a linear analysis");
+    let mut stepping = Stepping::equal(1);
+    // Thin struts converge slowly: 1e-8 would take more iterations than the solver allows, and 1e-6 leaves less than
+    // 1e-5 of the reaction.
+    stepping.linear_tolerance = 1e-6;
+    let response =
+        analyse(&model, &case, &stepping, &mut |_| Control::Continue).expect("a linear analysis");
     (response, counts)
 }
 
@@ -153,10 +155,10 @@ fn trabecular_block_of_parosol() {
     );
     assert_eq!(counts, [179_421, 334_817, 1671]);
     let force = response.increments[0].reactions_n[0][2];
-    assert!((force + 71.518_890).abs() < 0.01 * 71.5, "{force} N");
+    assert!((force + 71.518_890).abs() < 1e-4 * 71.5, "{force} N");
     let stiffness = force / -0.076_480_120_420_455_93;
     assert!(
-        (stiffness - 935.130).abs() < 0.01 * 935.0,
+        (stiffness - 935.130).abs() < 1e-4 * 935.0,
         "{stiffness} N/mm"
     );
 }
