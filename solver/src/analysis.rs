@@ -164,19 +164,17 @@ impl Run<'_, '_> {
 
     /// Out-of-balance forces at the free unknowns (external minus internal) and their norm over that of the reactions.
     fn residual(&self, evaluation: &Evaluation, time: f64) -> (Vec<f64>, f64) {
-        let external = &self.system.forces;
-        let mut r: Vec<f64> = evaluation
-            .force
-            .iter()
-            .zip(external)
-            .map(|(f, e)| time * e - f)
-            .collect();
+        let mut r: Vec<f64> = evaluation.force.iter().map(|f| -f).collect();
+        for &(dof, force) in &self.system.forces {
+            r[dof as usize] += time * force;
+        }
         let mut reactions = 0.0;
         for &dof in &self.system.constrained {
             reactions += r[dof as usize] * r[dof as usize];
             r[dof as usize] = 0.0;
         }
-        let reference = reactions.sqrt().max(time.abs() * norm(external));
+        let external: f64 = self.system.forces.iter().map(|(_, f)| f * f).sum();
+        let reference = reactions.sqrt().max(time.abs() * external.sqrt());
         let size = norm(&r);
         (
             r,
@@ -188,36 +186,28 @@ impl Run<'_, '_> {
         )
     }
 
-    /// Movement of the constrained unknowns between two load factors.
-    fn support_motion(&self, from: f64, to: f64) -> Vec<f64> {
-        let mut c = vec![0.0; 3 * self.system.nodes()];
-        for (&dof, &full) in self
-            .system
-            .constrained
-            .iter()
-            .zip(&self.system.prescribed_mm)
-        {
-            c[dof as usize] = to * full - from * full;
-        }
-        c
-    }
-
     fn linear(&mut self, observer: &mut dyn FnMut(&Snapshot) -> Control) -> Result<Outcome> {
         let zero = vec![0.0; 3 * self.system.nodes()];
-        let at = self.evaluate(&zero, Want::TRUE_TANGENT);
+        let mut at = self.evaluate(&zero, Want::TRUE_TANGENT);
+        drop(zero);
         let (r, _) = self.residual(&at, 1.0);
-        let c = self.support_motion(0.0, 1.0);
-        let Direction::Found(u) =
-            self.direction(&at, &r, Some(&c), self.stepping.linear_tolerance)?
+        // Nothing has moved yet: two vectors less while the equations are solved.
+        at.force = Vec::new();
+        self.system.committed = Vec::new();
+        let moved = Some([0.0, 1.0]);
+        let Direction::Found(u) = self.direction(&at, r, moved, self.stepping.linear_tolerance)?
         else {
             return Err(Error::Singular(
                 "a direction without stiffness was met; check that the supports hold the body"
                     .into(),
             ));
         };
+        drop(at);
+        self.system.committed = vec![0.0; u.len()];
         let at = self.evaluate(&u, Want::Forces);
         let (_, relative) = self.residual(&at, 1.0);
         self.accept(&u, &at, 1.0, 1, relative);
+        drop((u, at));
         self.show(observer);
         Ok(Outcome::Linear)
     }
@@ -228,9 +218,9 @@ impl Run<'_, '_> {
             let from = self.system.committed.clone();
             let at = self.evaluate(&from, Want::TRUE_TANGENT);
             let (r, _) = self.residual(&at, time);
-            let c = self.support_motion(self.time, time);
+            let moved = Some([self.time, time]);
             let Direction::Found(d) =
-                self.direction(&at, &r, Some(&c), self.stepping.linear_tolerance)?
+                self.direction(&at, r, moved, self.stepping.linear_tolerance)?
             else {
                 return Err(Error::Singular("a secant stiffness is not positive".into()));
             };
@@ -323,8 +313,8 @@ impl Run<'_, '_> {
         let u = u.clone();
         let at = self.evaluate(&u, Want::POSITIVE_TANGENT);
         let (r, _) = self.residual(&at, time);
-        let c = self.support_motion(self.time, time);
-        match self.direction(&at, &r, Some(&c), 1e-3)? {
+        let moved = Some([self.time, time]);
+        match self.direction(&at, r, moved, 1e-3)? {
             Direction::Found(d) => Ok(u.iter().zip(&d).map(|(u, d)| u + d).collect()),
             Direction::Indefinite => Err(Error::Singular(
                 "the tangent is not positive at the start of an increment; check that the supports hold the body".into(),
@@ -361,14 +351,14 @@ impl Run<'_, '_> {
             // Half the tolerance: the other half is left to what the tangent does not know.
             let enough = 0.5 * self.stepping.tolerance / relative;
             let tolerance = forcing.max(enough).min(LARGEST_FORCING);
-            let mut d = self.direction(&at, &r, None, tolerance)?;
+            let mut d = self.direction(&at, r.clone(), None, tolerance)?;
             if matches!(&d, Direction::Found(d) if dot(d, &r) <= 0.0) {
                 d = Direction::Indefinite;
             }
             if matches!(d, Direction::Indefinite) && want == Want::TRUE_TANGENT {
                 (keep, patience) = (patience, 2 * patience);
                 at = self.evaluate(&u, Want::POSITIVE_TANGENT);
-                d = self.direction(&at, &r, None, tolerance)?;
+                d = self.direction(&at, r.clone(), None, tolerance)?;
             }
             let Direction::Found(d) = d else { break };
             want = if keep > 0 {
@@ -440,8 +430,7 @@ impl Run<'_, '_> {
         let nodes = self.system.nodes();
         self.previous = Some((self.system.committed.clone(), self.time));
         self.system.commit(u);
-        let external = &self.system.forces;
-        let nodal = |dof: usize| at.force[dof] - time * external[dof];
+        let nodal = |dof: usize| at.force[dof] - time * self.system.force(dof);
         let reactions_n: Vec<[f64; 3]> = self
             .case
             .monitors
@@ -455,9 +444,10 @@ impl Run<'_, '_> {
                 })
             })
             .collect();
-        let mut total: [f64; 3] = std::array::from_fn(|c| {
-            time * external[c * nodes..(c + 1) * nodes].iter().sum::<f64>()
-        });
+        let mut total = [0.0; 3];
+        for &(dof, force) in &self.system.forces {
+            total[dof as usize / nodes] += time * force;
+        }
         for &dof in &self.system.constrained {
             total[dof as usize / nodes] += nodal(dof as usize);
         }

@@ -165,18 +165,19 @@ pub(super) struct LinearState {
 }
 
 impl LinearState {
-    /// Solves `A d = rhs`, with the preconditioner at hand and else with a new one.
+    /// Solves `A d = r`, with the preconditioner at hand and else with a new one. `r` becomes what is left.
     fn iterate<O: Operator<f64>>(
         &mut self,
         operator: &O,
         preconditioner: &mut impl Precondition<O>,
-        rhs: &[f64],
+        r: &mut [f64],
         d: &mut [f64],
         (tolerance, most): (f64, usize),
     ) -> CgEnd {
         // The first iterations gain little: a decade is the least that is reckoned with.
         let decades = (-tolerance.log10()).max(1.0);
         let mut end = CgEnd::Preconditioner;
+        let mut tried = false;
         for care in [Care::Reuse, Care::Usual, Care::Thorough] {
             let limit = match (care, self.rate) {
                 (Care::Reuse, None) => continue,
@@ -191,10 +192,17 @@ impl LinearState {
                     return CgEnd::Preconditioner;
                 }
             }
+            if tried {
+                // What an earlier attempt has solved goes back to the right-hand side.
+                let mut solved = vec![0.0; d.len()];
+                operator.apply(d, &mut solved);
+                update(r, &solved, |r, solved| r + solved);
+            }
+            tried = true;
             let result = conjugate_gradients(
                 operator,
                 |r, z| preconditioner.precondition(operator, r, z),
-                rhs,
+                r,
                 d,
                 tolerance,
                 limit,
@@ -231,20 +239,21 @@ impl Run<'_, '_> {
         self.system.constrained.len() == 3 * self.system.nodes()
     }
 
-    /// Solves `K d = r - K c` for the free unknowns; `c` moves the constrained ones. Returns `d + c`.
+    /// Solves `K d = r - K c` for the free unknowns, where `c` moves the supports between two load factors, if any.
+    /// Returns `d + c`.
     pub(super) fn direction(
         &mut self,
         at: &Evaluation,
-        r: &[f64],
-        c: Option<&[f64]>,
+        r: Vec<f64>,
+        moved: Option<[f64; 2]>,
         tolerance: f64,
     ) -> Result<Direction> {
-        if self.nothing_free() {
-            return Ok(Direction::Found(
-                c.map_or_else(|| vec![0.0; r.len()], <[f64]>::to_vec),
-            ));
-        }
         let mut d = vec![0.0; r.len()];
+        if self.nothing_free() {
+            self.move_supports(&mut d, moved);
+            return Ok(Direction::Found(d));
+        }
+        let c = moved.map(|[from, to]| self.support_motion(from, to));
         let end = match (&self.system.body, &at.tangent, &mut self.preconditioner) {
             (
                 Body::Lattice(body),
@@ -252,9 +261,10 @@ impl Run<'_, '_> {
                 Preconditioner::Lattice(multigrid),
             ) => {
                 let operator = lattice_operator(body, tangent, &self.system.constrained);
-                let rhs = right_hand_side(&operator, &self.system, r, c);
+                let mut rhs = right_hand_side(&operator, &self.system, r, c);
                 let end = (tolerance, LINEAR_LIMIT);
-                self.linear.iterate(&operator, multigrid, &rhs, &mut d, end)
+                self.linear
+                    .iterate(&operator, multigrid, &mut rhs, &mut d, end)
             }
             (
                 Body::General(body),
@@ -266,21 +276,24 @@ impl Run<'_, '_> {
                     matrix,
                     constrained: &self.system.constrained,
                 };
-                let rhs = right_hand_side(&operator, &self.system, r, c);
                 let unknowns = r.len() - self.system.constrained.len();
+                let mut rhs = right_hand_side(&operator, &self.system, r, c);
                 let mut end = CgEnd::IterationLimit;
                 if unknowns > DIRECT_LIMIT {
                     let mut preconditioner = WithCorners { multigrid, corners };
                     end = self.linear.iterate(
                         &operator,
                         &mut preconditioner,
-                        &rhs,
+                        &mut rhs,
                         &mut d,
                         (tolerance, LINEAR_LIMIT),
                     );
                 }
                 let factorise = matches!(end, CgEnd::IterationLimit | CgEnd::Preconditioner);
                 if factorise && unknowns <= FALLBACK_LIMIT {
+                    let mut solved = vec![0.0; d.len()];
+                    operator.apply(&d, &mut solved);
+                    update(&mut rhs, &solved, |rhs, solved| rhs + solved);
                     SparseFactor::new(&operator, self.system.model.mesh.nodes_mm())?
                         .solve(&rhs, &mut d);
                     self.linear.iterations += 1;
@@ -294,12 +307,28 @@ impl Run<'_, '_> {
         if end != CgEnd::Converged {
             return Ok(Direction::Indefinite);
         }
-        if let Some(c) = c {
-            for (d, c) in d.iter_mut().zip(c) {
-                *d += c;
-            }
-        }
+        self.move_supports(&mut d, moved);
         Ok(Direction::Found(d))
+    }
+
+    /// Adds the motion of the supports between two load factors.
+    fn move_supports(&self, d: &mut [f64], moved: Option<[f64; 2]>) {
+        let Some([from, to]) = moved else { return };
+        for (&dof, &full) in self
+            .system
+            .constrained
+            .iter()
+            .zip(&self.system.prescribed_mm)
+        {
+            d[dof as usize] += to * full - from * full;
+        }
+    }
+
+    /// Movement of the constrained unknowns between two load factors.
+    fn support_motion(&self, from: f64, to: f64) -> Vec<f64> {
+        let mut c = vec![0.0; 3 * self.system.nodes()];
+        self.move_supports(&mut c, Some([from, to]));
+        c
     }
 }
 
@@ -338,7 +367,8 @@ impl Run<'_, '_> {
         {
             motion[dof as usize] = full;
         }
-        let push = right_hand_side(&operator, &self.system, &self.system.forces, Some(&motion));
+        let forces = self.system.force_vector(1.0);
+        let push = right_hand_side(&operator, &self.system, forces, Some(motion.clone()));
         let mut along = vec![0.0; r.len()];
         operator.apply(c, &mut along);
         let square = dot(c, c);
@@ -361,7 +391,7 @@ impl Run<'_, '_> {
             let end = self.linear.iterate(
                 &stiffened,
                 &mut preconditioner,
-                &rhs,
+                &mut rhs,
                 solution,
                 (tolerance, BORDERED_LIMIT),
             );
@@ -406,13 +436,13 @@ fn lattice_operator<'o>(
 fn right_hand_side(
     operator: &impl WholeOperator,
     system: &System,
-    r: &[f64],
-    c: Option<&[f64]>,
+    r: Vec<f64>,
+    c: Option<Vec<f64>>,
 ) -> Vec<f64> {
-    let mut rhs = r.to_vec();
+    let mut rhs = r;
     if let Some(c) = c {
         let mut kc = vec![0.0; c.len()];
-        operator.apply_whole(c, &mut kc);
+        operator.apply_whole(&c, &mut kc);
         for (rhs, kc) in rhs.iter_mut().zip(&kc) {
             *rhs -= kc;
         }

@@ -25,28 +25,28 @@ pub struct CgResult {
     pub iterations: usize,
 }
 
-/// Solves `A x = b` from `x = 0` until `|b - A x| <= tolerance |b|`.
+/// Solves `A x = b` from `x = 0` until `|b - A x| <= tolerance |b|`; `r` holds `b` at the start and what is left of it
+/// at the end.
 ///
 /// The preconditioner works in single precision and is therefore only nearly symmetric; the
-/// Polak-Ribiere form of the new direction (Notay 2000) keeps the iteration safe from that.
+/// Polak-Ribiere form of the new direction (Notay 2000) keeps the iteration safe from that. It needs the change of the
+/// residual, which is the product with the last direction over again.
 pub fn conjugate_gradients(
     operator: &dyn Operator<f64>,
     mut precondition: impl FnMut(&[f64], &mut [f64]),
-    b: &[f64],
+    r: &mut [f64],
     x: &mut [f64],
     tolerance: f64,
     limit: usize,
 ) -> CgResult {
     let n = operator.size();
     x.fill(0.0);
-    let target = norm(b) * tolerance;
-    let scale = norm(b);
-    let mut r = b.to_vec();
+    let scale = norm(r);
+    let target = scale * tolerance;
     let mut z = vec![0.0; n];
     let mut q = vec![0.0; n];
     let mut p = vec![0.0; n];
-    let mut previous = vec![0.0; n];
-    let mut rz_old = 0.0;
+    let (mut rz_old, mut step) = (0.0, 0.0);
     let mut residual = scale;
     for iteration in 0..limit {
         if residual <= target || residual == 0.0 {
@@ -55,8 +55,8 @@ pub fn conjugate_gradients(
                 iterations: iteration,
             };
         }
-        precondition(&r, &mut z);
-        let rz = dot(&r, &z);
+        precondition(r, &mut z);
+        let rz = dot(r, &z);
         if rz.is_nan() || rz <= 0.0 {
             return CgResult {
                 end: CgEnd::Preconditioner,
@@ -66,7 +66,7 @@ pub fn conjugate_gradients(
         let beta = if iteration == 0 {
             0.0
         } else {
-            (rz - dot(&previous, &z)) / rz_old
+            -step * dot(&q, &z) / rz_old
         };
         rz_old = rz;
         update(&mut p, &z, |p, z| z + beta * p);
@@ -78,11 +78,10 @@ pub fn conjugate_gradients(
                 iterations: iteration + 1,
             };
         }
-        let step = rz / curvature;
-        previous.copy_from_slice(&r);
+        step = rz / curvature;
         update(x, &p, |x, p| x + step * p);
-        update(&mut r, &q, |r, q| r - step * q);
-        residual = norm(&r);
+        update(r, &q, |r, q| r - step * q);
+        residual = norm(r);
     }
     let end = if residual <= target {
         CgEnd::Converged

@@ -24,8 +24,7 @@ pub(super) struct Smoother {
     pub(super) b: Vec<f32>,
     /// Solution.
     pub(super) x: Vec<f32>,
-    r: Vec<f32>,
-    /// Last change of the solution.
+    /// Last change of the solution; the product of the power iteration while setting up.
     pub(super) d: Vec<f32>,
 }
 
@@ -61,7 +60,7 @@ impl Smoother {
         let n = diagonal.len();
         let first = self.eigenvector.len() != n;
         if first {
-            for vector in [&mut self.b, &mut self.x, &mut self.r, &mut self.d] {
+            for vector in [&mut self.b, &mut self.x, &mut self.d] {
                 *vector = vec![0.0; n];
             }
             self.eigenvector = vec![0.0; n];
@@ -92,8 +91,8 @@ impl Smoother {
                 break;
             }
             update(&mut self.x, &self.eigenvector, |_, v| v / length as f32);
-            apply(&self.x, &mut self.r);
-            update(&mut self.eigenvector, &self.r, |_, r| r);
+            apply(&self.x, &mut self.d);
+            update(&mut self.eigenvector, &self.d, |_, product| product);
             update(&mut self.eigenvector, &self.inverse_diagonal, |v, s| v * s);
             value = norm(&self.eigenvector);
         }

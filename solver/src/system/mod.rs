@@ -26,8 +26,8 @@ pub(crate) struct System<'a> {
     /// Constrained unknowns (component first), ascending, and their displacements at load factor 1.
     pub(crate) constrained: Vec<u32>,
     pub(crate) prescribed_mm: Vec<f64>,
-    /// External forces at load factor 1.
-    pub(crate) forces: Vec<f64>,
+    /// External forces at load factor 1, by unknown, ascending.
+    pub(crate) forces: Vec<(u32, f64)>,
     /// Committed displacements.
     pub(crate) committed: Vec<f64>,
 }
@@ -105,7 +105,7 @@ impl<'a> System<'a> {
         check_uniqueness(model)?;
         let nodes = model.mesh.nodes_mm().len();
         let (constrained, prescribed_mm) = constraints(case, nodes)?;
-        let mut forces = vec![0.0; 3 * nodes];
+        let mut forces = std::collections::BTreeMap::new();
         for force in &case.forces {
             let dof = usize::from(force.component) * nodes + force.node as usize;
             if force.component > 2 || force.node as usize >= nodes {
@@ -114,7 +114,7 @@ impl<'a> System<'a> {
                     force.node
                 )));
             }
-            forces[dof] += force.force_n;
+            *forces.entry(dof as u32).or_insert(0.0) += force.force_n;
         }
         let body = match &model.mesh {
             SolidMesh::Voxels { mesh, lattice } => {
@@ -127,9 +127,25 @@ impl<'a> System<'a> {
             body,
             constrained,
             prescribed_mm,
-            forces,
+            forces: forces.into_iter().collect(),
             committed: vec![0.0; 3 * nodes],
         })
+    }
+
+    /// External force on an unknown at load factor 1, N.
+    pub(crate) fn force(&self, dof: usize) -> f64 {
+        self.forces
+            .binary_search_by_key(&(dof as u32), |entry| entry.0)
+            .map_or(0.0, |place| self.forces[place].1)
+    }
+
+    /// External forces at a load factor, N.
+    pub(crate) fn force_vector(&self, factor: f64) -> Vec<f64> {
+        let mut forces = vec![0.0; 3 * self.nodes()];
+        for &(dof, force) in &self.forces {
+            forces[dof as usize] = factor * force;
+        }
+        forces
     }
 
     /// Refuses supports that leave a piece of the body free to move.
@@ -138,7 +154,7 @@ impl<'a> System<'a> {
     }
 
     pub(crate) fn nodes(&self) -> usize {
-        self.committed.len() / 3
+        self.model.mesh.nodes_mm().len()
     }
 
     /// Number of elements.
