@@ -195,12 +195,15 @@ impl Run<'_, '_> {
         at.force = Vec::new();
         self.system.committed = Vec::new();
         let moved = Some([0.0, 1.0]);
-        let Direction::Found(u) = self.direction(&at, r, moved, self.stepping.linear_tolerance)?
-        else {
-            return Err(Error::Singular(
-                "a direction without stiffness was met; check that the supports hold the body"
-                    .into(),
-            ));
+        let tolerance = self.stepping.linear_tolerance;
+        let u = match self.direction(&at, r, moved, tolerance)? {
+            Direction::Found(u) => u,
+            Direction::Indefinite => {
+                return Err(Error::Singular(
+                    "a direction without stiffness was met".into(),
+                ));
+            }
+            Direction::Unfinished => return Err(Error::Unfinished { tolerance }),
         };
         drop(at);
         self.system.committed = vec![0.0; u.len()];
@@ -316,6 +319,7 @@ impl Run<'_, '_> {
         let moved = Some([self.time, time]);
         match self.direction(&at, r, moved, 1e-3)? {
             Direction::Found(d) => Ok(u.iter().zip(&d).map(|(u, d)| u + d).collect()),
+            Direction::Unfinished => Err(Error::Unfinished { tolerance: 1e-3 }),
             Direction::Indefinite => Err(Error::Singular(
                 "the tangent is not positive at the start of an increment; check that the supports hold the body".into(),
             )),
@@ -355,7 +359,7 @@ impl Run<'_, '_> {
             if matches!(&d, Direction::Found(d) if dot(d, &r) <= 0.0) {
                 d = Direction::Indefinite;
             }
-            if matches!(d, Direction::Indefinite) && want == Want::TRUE_TANGENT {
+            if !matches!(d, Direction::Found(_)) && want == Want::TRUE_TANGENT {
                 (keep, patience) = (patience, 2 * patience);
                 at = self.evaluate(&u, Want::POSITIVE_TANGENT);
                 d = self.direction(&at, r.clone(), None, tolerance)?;

@@ -31,6 +31,14 @@ pub enum Error {
         /// The motion.
         motion: String,
     },
+    /// The iteration for the linear equations did not reach its tolerance.
+    #[error(
+        "the linear equations were not solved to {tolerance:e} within the iteration limit; ask for a larger tolerance"
+    )]
+    Unfinished {
+        /// Relative residual asked for.
+        tolerance: f64,
+    },
     /// A deck cannot be read.
     #[error("{file}:{line}: {reason}")]
     Deck {
