@@ -31,6 +31,16 @@ pub enum Error {
         /// The motion.
         motion: String,
     },
+    /// The device asked for cannot do the work.
+    #[error("device {device}: {reason}")]
+    Device {
+        /// The device.
+        device: crate::Device,
+        /// What is wrong.
+        reason: String,
+        /// What can be done about it.
+        remedy: String,
+    },
     /// A deck cannot be read.
     #[error("{file}:{line}: {reason}")]
     Deck {
