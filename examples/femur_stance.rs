@@ -67,7 +67,7 @@ fn main() -> anyhow::Result<()> {
         plan: Plan::resolve(&protocol, subject, &[coarse])?,
         out: folder.path().join("result"),
         existing: Existing::Refuse,
-        device: "cpu".into(),
+        device: solver::Device::Cpu,
     };
     let finished = run(&request, &mut Progress::silent())?;
     let result = &finished.results[0];

@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use solver::Device;
 
 use crate::exit::{EndWith as _, Kind};
 
@@ -55,7 +56,7 @@ pub struct Provenance {
 
 impl Provenance {
     /// The facts of this process, without inputs.
-    pub fn of_this_process(command: &str, device: &str) -> Self {
+    pub fn of_this_process(command: &str, device: Device) -> Self {
         Self {
             made_by: format!("osteoload {command}"),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -66,7 +67,7 @@ impl Provenance {
             weights: BTreeMap::new(),
             instruction_set: instruction_set(),
             threads: rayon::current_num_threads(),
-            device: device.to_owned(),
+            device: device.to_string(),
             platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             date_utc: iso_date(SystemTime::now()),
         }

@@ -6,6 +6,7 @@ mod path;
 
 use direction::{Direction, LinearState, Preconditioner};
 
+use crate::device::{Device, LinearDevice, VoxelBody};
 use crate::error::{Error, Result};
 use crate::linear::{AlgebraicMultigrid, Multigrid};
 use crate::load_case::{LoadCase, PathControl, Stepping};
@@ -70,7 +71,8 @@ pub enum Control {
 ///
 /// # Errors
 /// [`Error::Model`], [`Error::Material`] for a contradictory model; [`Error::FreeToMove`] when the supports
-/// leave it free to move; [`Error::Singular`] when its stiffness has no inverse. Losing convergence is an [`Outcome`], not an error.
+/// leave it free to move; [`Error::Singular`] when its stiffness has no inverse; [`Error::Device`] when the device
+/// cannot do the work. Losing convergence is an [`Outcome`], not an error.
 pub fn analyse(
     model: &Model,
     case: &LoadCase,
@@ -93,11 +95,37 @@ pub fn analyse(
             return Err(Error::Model("the lattice has no hierarchy".into()));
         }
     };
+    let voxels = match (&system.body, &hierarchy) {
+        (Body::Lattice(body), Some(hierarchy)) => Some(VoxelBody {
+            topology: &body.topology,
+            tables: &body.tables,
+            flow_shape: body.flow_shape.as_ref(),
+            constrained: &system.constrained,
+            hierarchy,
+        }),
+        _ => None,
+    };
+    if stepping.path == PathControl::Dissipation && stepping.device != Device::Cpu {
+        return Err(Error::Device {
+            device: stepping.device,
+            reason: "path-following by dissipation is the processor's work".into(),
+            remedy: "solve it on the CPU".into(),
+        });
+    }
+    let device = stepping.device.open(voxels)?;
+    if device.is_some() && stepping.path != PathControl::LoadFactor {
+        return Err(Error::Device {
+            device: stepping.device,
+            reason: "a path is followed on the CPU only".into(),
+            remedy: "prescribe the load factor, or compute on the CPU".into(),
+        });
+    }
     let mut run = Run {
         system,
         case,
         stepping,
         preconditioner,
+        device,
         time: 0.0,
         previous: None,
         increments: Vec::new(),
@@ -136,6 +164,8 @@ struct Run<'a, 'h> {
     case: &'a LoadCase,
     stepping: &'a Stepping,
     preconditioner: Preconditioner<'h>,
+    /// Solves with that preconditioner; `None` = the processor.
+    device: Option<Box<dyn LinearDevice>>,
     /// Load factor of the committed state.
     time: f64,
     /// Displacements and load factor of the state before the committed one.

@@ -39,6 +39,16 @@ pub enum Error {
         /// Relative residual asked for.
         tolerance: f64,
     },
+    /// The device asked for cannot do the work.
+    #[error("device {device}: {reason}")]
+    Device {
+        /// The device.
+        device: crate::Device,
+        /// What is wrong.
+        reason: String,
+        /// What can be done about it.
+        remedy: String,
+    },
     /// A deck cannot be read.
     #[error("{file}:{line}: {reason}")]
     Deck {

@@ -8,8 +8,11 @@ pub mod analytic;
 #[doc(hidden)]
 pub mod bench;
 pub mod deck;
+mod device;
 pub mod element;
 pub mod error;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod linear;
 pub mod load_case;
 pub mod material;
@@ -19,6 +22,7 @@ pub mod response;
 mod system;
 
 pub use analysis::{Control, Snapshot, analyse};
+pub use device::Device;
 pub use error::{Error, Result};
 pub use load_case::{LoadCase, Monitor, NodalForce, PathControl, Prescribed, Stepping};
 pub use material::HardeningCurve;

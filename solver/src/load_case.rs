@@ -2,6 +2,8 @@
 
 use meshing::NodeSet;
 
+use crate::device::Device;
+
 /// One displacement component held or moved. At load factor `t` (0 to 1) it stands at `t * displacement_mm`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prescribed {
@@ -78,6 +80,8 @@ pub struct Stepping {
     pub peak_increments: usize,
     /// What is prescribed from increment to increment.
     pub path: PathControl,
+    /// Where the linear systems are solved.
+    pub device: Device,
 }
 
 impl Stepping {
@@ -97,6 +101,7 @@ impl Stepping {
             stop_below: None,
             peak_increments: 3,
             path: PathControl::LoadFactor,
+            device: Device::Cpu,
         }
     }
 }

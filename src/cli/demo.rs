@@ -32,13 +32,13 @@ pub struct DemoArgs {
 }
 
 impl DemoArgs {
-    pub(super) fn request(&self, globals: &Globals) -> DemoRequest {
+    pub(super) fn request(&self, globals: &Globals) -> anyhow::Result<DemoRequest> {
         let bones = match self.bone {
             DemoBone::Femur => vec![Bone::Femur],
             DemoBone::Vertebra => vec![Bone::Vertebra],
             DemoBone::Both => vec![Bone::Femur, Bone::Vertebra],
         };
-        DemoRequest {
+        Ok(DemoRequest {
             bones,
             out: self.out.clone(),
             existing: if self.overwrite {
@@ -46,12 +46,12 @@ impl DemoArgs {
             } else {
                 Existing::ReplaceMadeBy("osteoload demo")
             },
-            device: globals.device.clone(),
-        }
+            device: globals.device()?,
+        })
     }
 
     pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {
-        let finished = crate::run::demo(&self.request(globals), &mut globals.progress())?;
+        let finished = crate::run::demo(&self.request(globals)?, &mut globals.progress())?;
         for result in &finished.results {
             globals.say(format!("{}: {}", result.bone, result.headline()));
         }

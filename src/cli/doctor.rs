@@ -1,6 +1,7 @@
 //! `osteoload doctor`.
 
 use clap::Args;
+use solver::Device;
 
 use crate::provenance::{instruction_set, total_memory_mib};
 
@@ -16,10 +17,10 @@ impl DoctorArgs {
 
     pub(super) fn text(&self) -> String {
         let memory = total_memory_mib().map_or("not known".into(), |mib| format!("{mib:.0} MiB"));
-        let cuda = if cfg!(feature = "cuda") {
-            "compiled in"
-        } else {
-            "not compiled in"
+        let cuda = match Device::Cuda(0).check() {
+            Ok(()) => "ready".to_owned(),
+            Err(solver::Error::Device { reason, .. }) => format!("no: {reason}"),
+            Err(error) => error.to_string(),
         };
         format!(
             "version          {}\nplatform         {} {}\nthreads          {}\nmemory           {memory}\n\

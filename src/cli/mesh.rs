@@ -34,7 +34,7 @@ impl MeshArgs {
             plan,
             out: self.out.clone(),
             existing: Existing::from_option(self.overwrite),
-            device: globals.device.clone(),
+            device: globals.device()?,
         })
     }
 

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use solver::Device;
 
 use crate::exit::{Ending, Failure, Kind};
 use crate::interruption;
@@ -80,26 +81,21 @@ impl Globals {
         }
     }
 
-    fn check_device(&self) -> anyhow::Result<()> {
-        let number = self
+    /// The device, which this build and this machine can use.
+    fn device(&self) -> anyhow::Result<Device> {
+        let refused = |reason: &str, remedy: &str| {
+            Failure::usage(format!("--device {}: {reason}", self.device)).with_help(remedy)
+        };
+        let device: Device = self
             .device
-            .strip_prefix("cuda")
-            .map(|rest| rest.strip_prefix(':').unwrap_or(rest));
-        match (self.device.as_str(), number) {
-            ("cpu", _) => Ok(()),
-            (_, Some(n)) if self.device == "cuda" || n.parse::<u16>().is_ok() => {
-                Err(Failure::usage(format!(
-                    "--device {}: this build computes on the CPU only",
-                    self.device
-                ))
-                .with_help("leave --device out")
-                .into())
+            .parse()
+            .map_err(|()| refused("no such device", "devices are cpu, cuda and cuda:N"))?;
+        match device.check() {
+            Ok(()) => Ok(device),
+            Err(solver::Error::Device { reason, remedy, .. }) => {
+                Err(refused(&reason, &remedy).into())
             }
-            _ => Err(
-                Failure::usage(format!("--device {}: no such device", self.device))
-                    .with_help("devices are cpu, cuda and cuda:N")
-                    .into(),
-            ),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -144,7 +140,7 @@ pub fn main() -> ExitCode {
 
 fn execute(cli: &Cli) -> anyhow::Result<()> {
     let globals = &cli.globals;
-    globals.check_device()?;
+    globals.device()?;
     let mut pool = rayon::ThreadPoolBuilder::new().stack_size(WORKER_STACK_BYTES);
     if let Some(threads) = globals.threads {
         pool = pool.num_threads(usize::from(threads));

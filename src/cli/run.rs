@@ -74,7 +74,7 @@ impl RunArgs {
             plan,
             out: self.out.clone().unwrap_or_default(),
             existing: Existing::from_option(self.overwrite),
-            device: globals.device.clone(),
+            device: globals.device()?,
         })
     }
 

@@ -39,7 +39,7 @@ pub struct SolveArgs {
 }
 
 impl SolveArgs {
-    pub(super) fn request(&self) -> anyhow::Result<SolveRequest> {
+    pub(super) fn request(&self, globals: &Globals) -> anyhow::Result<SolveRequest> {
         if !(self.tolerance > 0.0 && self.tolerance <= 1e-3) {
             return Err(Failure::usage(format!(
                 "--tolerance {} must lie above 0 and at most at 1e-3",
@@ -57,11 +57,12 @@ impl SolveArgs {
             },
             tolerance: self.tolerance,
             fields: !self.no_fields,
+            device: globals.device()?,
         })
     }
 
     pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {
-        let finished = crate::run::solve(&self.request()?, &mut globals.progress())?;
+        let finished = crate::run::solve(&self.request(globals)?, &mut globals.progress())?;
         globals.say(&finished.headline);
         globals.say(format!("results in {}", finished.place.display()));
         if finished.interrupted {

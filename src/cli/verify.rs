@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use solver::Device;
 
 use super::Globals;
 use crate::exit::Failure;
@@ -22,6 +23,14 @@ pub struct VerifyArgs {
 
 impl VerifyArgs {
     pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {
+        let device = globals.device()?;
+        if device != Device::Cpu {
+            return Err(Failure::usage(format!(
+                "--device {device}: the problems are of every kind of element, and only voxels are solved there"
+            ))
+            .with_help("leave --device out")
+            .into());
+        }
         if let Some(file) = &self.markdown {
             check_file(file, self.overwrite)?;
         }

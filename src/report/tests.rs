@@ -147,7 +147,7 @@ fn a_run_leaves_every_file() {
     let dir = tempfile::tempdir().unwrap();
     let out = OutputDir::begin(&dir.path().join("out"), Existing::Refuse).unwrap();
     let curve = curve();
-    let provenance = Provenance::of_this_process("run", "cpu");
+    let provenance = Provenance::of_this_process("run", solver::Device::Cpu);
     write_run(&out, &result(&curve), &curve, &plan(), &provenance).unwrap();
     let place = out.finish().unwrap();
     for name in [

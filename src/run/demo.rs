@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use solver::Device;
+
 use super::synthesise::{SynthFormat, SynthKind, draw, write};
 use super::{Finished, RunRequest, run_into};
 use crate::output_dir::{Existing, OutputDir, PROVENANCE_FILE};
@@ -21,7 +23,7 @@ pub struct DemoRequest {
     /// What to do when it is there.
     pub existing: Existing,
     /// Where to compute.
-    pub device: String,
+    pub device: Device,
 }
 
 /// Seed of the demo's patients.
@@ -78,13 +80,13 @@ pub fn demo(request: &DemoRequest, progress: &mut Progress) -> anyhow::Result<Fi
             plan: Plan::resolve(&protocol, subject, &settings)?,
             out: out.join(bone.word()),
             existing: Existing::Refuse,
-            device: request.device.clone(),
+            device: request.device,
         };
         let folder = OutputDir::begin(&run.out, run.existing)?;
         results.push(run_into(&run, &folder, "demo", progress)?);
         folder.finish()?;
     }
-    let provenance = Provenance::of_this_process("demo", &request.device);
+    let provenance = Provenance::of_this_process("demo", request.device);
     std::fs::write(out.join(PROVENANCE_FILE), provenance.to_json()?)?;
     Ok(Finished {
         results,

@@ -15,7 +15,7 @@ mod synthesise;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use solver::{Control, Stepping};
+use solver::{Control, Device, Stepping};
 
 pub use demo::{DemoRequest, demo};
 pub use materials::{Assigned, assign};
@@ -23,7 +23,7 @@ pub use outcome::failure_load;
 pub use solve::{DeckFormulation, SolveFinished, SolveRequest, solve};
 pub use synthesise::{SynthFormat, SynthKind, SynthRequest, synth};
 
-use crate::exit::{EndWith as _, Failure, Kind};
+use crate::exit::Failure;
 use crate::interruption::Section;
 use crate::output_dir::{Existing, OutputDir};
 use crate::plan::{Criterion, MeshKind, Plan};
@@ -53,7 +53,7 @@ pub struct RunRequest {
     /// What to do with an existing result.
     pub existing: Existing,
     /// Where to compute.
-    pub device: String,
+    pub device: Device,
 }
 
 /// What a request left behind.
@@ -136,7 +136,7 @@ pub(crate) fn run_into(
     let assigned = materials::assign(&mut model, case.density.kind, plan)?;
     case.checks.extend(assigned.checks.iter().cloned());
     progress.stage("solve");
-    let stepping = stepping(plan, &model);
+    let stepping = stepping(plan, &model, request.device);
     progress.increments(stepping.factors.len());
     let mut writer = FieldWriter::new(&model, &assigned, out.path(), stepping.factors.len());
     let direction = model.direction;
@@ -166,8 +166,7 @@ pub(crate) fn run_into(
             Control::Stop
         }
     })
-    .context("the finite-element analysis")
-    .kind(Kind::Input)?;
+    .map_err(analysis_failed)?;
     written?;
     progress.stage("write");
     writer.finish()?;
@@ -211,7 +210,7 @@ pub(crate) fn run_into(
 }
 
 fn provenance(request: &RunRequest, command: &str) -> anyhow::Result<Provenance> {
-    let mut provenance = Provenance::of_this_process(command, &request.device);
+    let mut provenance = Provenance::of_this_process(command, request.device);
     let mut add = |role: &str, path: &Path| provenance.add_input(role, path);
     add("ct", &request.ct)?;
     add("mask", &request.mask)?;
@@ -234,8 +233,22 @@ fn provenance(request: &RunRequest, command: &str) -> anyhow::Result<Provenance>
     Ok(provenance)
 }
 
+/// How an analysis that was refused ends the program.
+fn analysis_failed(error: solver::Error) -> anyhow::Error {
+    let remedy = match &error {
+        solver::Error::Device { remedy, .. } => Some(remedy.clone()),
+        _ => None,
+    };
+    let failure = Failure::input("the finite-element analysis").because(error);
+    match remedy {
+        Some(remedy) => failure.with_help(remedy),
+        None => failure,
+    }
+    .into()
+}
+
 /// Increments of a plan: equal ones to the displacement, and on while no peak is confirmed.
-fn stepping(plan: &Plan, model: &crate::bone_model::BoneModel) -> Stepping {
+fn stepping(plan: &Plan, model: &crate::bone_model::BoneModel, device: Device) -> Stepping {
     let (load, failure, settings) = (
         &plan.settings.load,
         &plan.settings.failure,
@@ -254,6 +267,7 @@ fn stepping(plan: &Plan, model: &crate::bone_model::BoneModel) -> Stepping {
         watch: Some((0, model.direction)),
         stop_below: peak.then_some(failure.drop_fraction),
         peak_increments: failure.drop_increments,
+        device,
         ..Stepping::equal(count)
     }
 }

@@ -12,7 +12,7 @@ use solver::deck::output::{
     DISPLACEMENTS_HEADER, REACTIONS_HEADER, displacement_rows, reaction_rows,
 };
 use solver::deck::{Deck, DeckModel, Options};
-use solver::{Control, Formulation, Outcome, SolidMesh};
+use solver::{Control, Device, Formulation, Outcome, SolidMesh};
 
 use crate::exit::{EndWith as _, Kind};
 use crate::interruption::Section;
@@ -44,6 +44,8 @@ pub struct SolveRequest {
     pub tolerance: f64,
     /// Whether to write `fields.pvd`.
     pub fields: bool,
+    /// Where to compute.
+    pub device: Device,
 }
 
 /// What a deck left behind.
@@ -102,7 +104,10 @@ pub fn solve(request: &SolveRequest, progress: &mut Progress) -> anyhow::Result<
         },
         tolerance: request.tolerance,
     };
-    let deck = deck.into_model(&options).kind(Kind::Input)?;
+    let mut deck = deck.into_model(&options).kind(Kind::Input)?;
+    for plan in &mut deck.steps {
+        plan.stepping.device = request.device;
+    }
     timings.setup = lap();
     progress.stage("solve");
     let mut reactions = REACTIONS_HEADER.to_owned();
@@ -173,7 +178,7 @@ pub fn solve(request: &SolveRequest, progress: &mut Progress) -> anyhow::Result<
     if request.fields {
         write_pvd(&out.join("fields.pvd"), &steps)?;
     }
-    let mut provenance = Provenance::of_this_process("solve", "cpu");
+    let mut provenance = Provenance::of_this_process("solve", request.device);
     provenance.add_input("deck", &request.deck)?;
     write(PROVENANCE_FILE, &provenance.to_json()?)?;
     write("plan.toml", &plan_text(request))?;
@@ -219,7 +224,7 @@ fn with_labels(error: solver::Error, deck: &DeckModel) -> anyhow::Error {
         solver::Error::Material { element, reason } => {
             anyhow::anyhow!("element {}: {reason}", deck.element_labels[element])
         }
-        other => anyhow::Error::new(other).context("the finite-element analysis"),
+        other => super::analysis_failed(other),
     }
 }
 

@@ -95,7 +95,7 @@ pub fn synth(request: &SynthRequest, progress: &mut Progress) -> anyhow::Result<
         phantom,
         ..Options::default()
     };
-    let mut provenance = Provenance::of_this_process("synth", "cpu");
+    let mut provenance = Provenance::of_this_process("synth", solver::Device::Cpu);
     let patient = match &request.from_labels {
         Some(path) => {
             provenance.add_input("labels", path)?;

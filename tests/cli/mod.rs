@@ -73,7 +73,8 @@ fn endings_have_their_status_and_say_why_on_one_line() {
     let output = osteoload(&["doctor", "--device", "cuda"]);
     assert_eq!(
         stderr(&output),
-        "error: --device cuda: this build computes on the CPU only\nhelp: leave --device out\n"
+        "error: --device cuda: this build computes on the CPU only\n\
+         help: build with the feature cuda, or compute on the CPU\n"
     );
 }
 

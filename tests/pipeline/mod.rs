@@ -73,7 +73,7 @@ impl FemurCase {
             plan: Plan::resolve(&protocol, subject, &settings)?,
             out: self.path("result"),
             existing: Existing::Overwrite,
-            device: "cpu".into(),
+            device: solver::Device::Cpu,
         })
     }
 

@@ -53,6 +53,7 @@ fn solved(deck: &Path) -> Ours {
         formulation: DeckFormulation::AsDeck,
         tolerance: 1e-8,
         fields: false,
+        device: solver::Device::Cpu,
     };
     let finished = solve(&request, &mut Progress::silent()).expect("the deck is solved");
     let reactions = rows(&finished.place.join("reactions.csv"))

@@ -42,7 +42,7 @@ fn solve(folder: &std::path::Path, further: &[&str]) -> RunResult {
         plan: Plan::resolve(&protocol, subject, &settings).expect("a plan"),
         out: out.path().join("result"),
         existing: Existing::Refuse,
-        device: "cpu".into(),
+        device: solver::Device::Cpu,
     };
     run(&request, &mut Progress::silent())
         .expect("a result")

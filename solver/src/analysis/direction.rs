@@ -1,9 +1,11 @@
 //! The linear solve inside a Newton iteration.
 
 use super::Run;
-use crate::error::Result;
+use crate::device::LinearDevice;
+use crate::error::{Error, Result};
 use crate::linear::{
-    AlgebraicMultigrid, Block3, BlockOperator, CgEnd, Multigrid, SparseFactor, conjugate_gradients,
+    AlgebraicMultigrid, Block3, BlockOperator, CgEnd, CgResult, Multigrid, SparseFactor,
+    conjugate_gradients,
 };
 use crate::operator::vector::{dot, norm, update};
 use crate::operator::{LatticeOperator, Operator};
@@ -74,9 +76,22 @@ impl WholeOperator for BlockOperator<'_> {
 }
 
 /// A preconditioner of operators of one kind.
-trait Precondition<O> {
+trait Precondition<O: Operator<f64>> {
     fn set_up(&mut self, operator: &O, thorough: bool) -> Result<()>;
     fn precondition(&mut self, operator: &O, r: &[f64], z: &mut [f64]);
+
+    /// Conjugate gradients for `A x = r`; `r` becomes what is left.
+    fn solve(
+        &mut self,
+        operator: &O,
+        r: &mut [f64],
+        x: &mut [f64],
+        tolerance: f64,
+        limit: usize,
+    ) -> Result<CgResult> {
+        let cycle = |r: &[f64], z: &mut [f64]| self.precondition(operator, r, z);
+        Ok(conjugate_gradients(operator, cycle, r, x, tolerance, limit))
+    }
 }
 
 impl<'a> Precondition<LatticeOperator<'a>> for Multigrid<'_> {
@@ -86,6 +101,40 @@ impl<'a> Precondition<LatticeOperator<'a>> for Multigrid<'_> {
 
     fn precondition(&mut self, operator: &LatticeOperator<'a>, r: &[f64], z: &mut [f64]) {
         Multigrid::precondition(self, operator, r, z);
+    }
+}
+
+/// Set up here, used on a device.
+struct OnDevice<'m, 'h> {
+    multigrid: &'m mut Multigrid<'h>,
+    device: &'m mut dyn LinearDevice,
+}
+
+impl<'a> Precondition<LatticeOperator<'a>> for OnDevice<'_, '_> {
+    fn set_up(&mut self, operator: &LatticeOperator<'a>, thorough: bool) -> Result<()> {
+        self.multigrid.set_up(operator, thorough)?;
+        self.device.load_preconditioner(self.multigrid)
+    }
+
+    fn precondition(&mut self, operator: &LatticeOperator<'a>, r: &[f64], z: &mut [f64]) {
+        self.multigrid.precondition(operator, r, z);
+    }
+
+    fn solve(
+        &mut self,
+        operator: &LatticeOperator<'a>,
+        r: &mut [f64],
+        x: &mut [f64],
+        tolerance: f64,
+        limit: usize,
+    ) -> Result<CgResult> {
+        let result = self.device.conjugate_gradients(r, x, tolerance, limit)?;
+        if result.end != CgEnd::Converged {
+            let mut solved = vec![0.0; x.len()];
+            operator.apply(x, &mut solved);
+            update(r, &solved, |r, solved| r - solved);
+        }
+        Ok(result)
     }
 }
 
@@ -176,7 +225,7 @@ impl LinearState {
         r: &mut [f64],
         d: &mut [f64],
         (tolerance, most): (f64, usize),
-    ) -> CgEnd {
+    ) -> Result<CgEnd> {
         // The first iterations gain little: a decade is the least that is reckoned with.
         let decades = (-tolerance.log10()).max(1.0);
         let mut end = CgEnd::Preconditioner;
@@ -191,8 +240,10 @@ impl LinearState {
                 self.rate = None;
                 self.set_ups += 1;
                 let thorough = care == Care::Thorough;
-                if preconditioner.set_up(operator, thorough).is_err() {
-                    return CgEnd::Preconditioner;
+                match preconditioner.set_up(operator, thorough) {
+                    Ok(()) => (),
+                    Err(error @ Error::Device { .. }) => return Err(error),
+                    Err(_) => return Ok(CgEnd::Preconditioner),
                 }
             }
             if tried {
@@ -202,14 +253,7 @@ impl LinearState {
                 update(r, &solved, |r, solved| r + solved);
             }
             tried = true;
-            let result = conjugate_gradients(
-                operator,
-                |r, z| preconditioner.precondition(operator, r, z),
-                r,
-                d,
-                tolerance,
-                limit,
-            );
+            let result = preconditioner.solve(operator, r, d, tolerance, limit)?;
             self.iterations += result.iterations;
             end = result.end;
             let iterations = result.iterations as f64;
@@ -232,7 +276,7 @@ impl LinearState {
                 break;
             }
         }
-        end
+        Ok(end)
     }
 }
 
@@ -266,8 +310,17 @@ impl Run<'_, '_> {
                 let operator = lattice_operator(body, tangent, &self.system.constrained);
                 let mut rhs = right_hand_side(&operator, &self.system, r, c);
                 let end = (tolerance, LINEAR_LIMIT);
-                self.linear
-                    .iterate(&operator, multigrid, &mut rhs, &mut d, end)
+                match self.device.as_deref_mut() {
+                    Some(device) => {
+                        device.load_operator(&operator)?;
+                        let mut there = OnDevice { multigrid, device };
+                        self.linear
+                            .iterate(&operator, &mut there, &mut rhs, &mut d, end)?
+                    }
+                    None => self
+                        .linear
+                        .iterate(&operator, multigrid, &mut rhs, &mut d, end)?,
+                }
             }
             (
                 Body::General(body),
@@ -290,7 +343,7 @@ impl Run<'_, '_> {
                         &mut rhs,
                         &mut d,
                         (tolerance, LINEAR_LIMIT),
-                    );
+                    )?;
                 }
                 let factorise = matches!(end, CgEnd::IterationLimit | CgEnd::Preconditioner);
                 if factorise && unknowns <= FALLBACK_LIMIT {
@@ -399,7 +452,7 @@ impl Run<'_, '_> {
                 &mut rhs,
                 solution,
                 (tolerance, BORDERED_LIMIT),
-            );
+            )?;
             if end != CgEnd::Converged {
                 return Ok(None);
             }

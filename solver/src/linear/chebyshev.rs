@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::operator::vector::{ChebyshevStep, chebyshev_step, norm, update};
 
 /// Steps before and after the coarse correction.
-const SMOOTHING_STEPS: usize = 3;
+pub(crate) const SMOOTHING_STEPS: usize = 3;
 /// The power iteration finds the largest eigenvalue from below; the smoother needs it from above.
 const EIGENVALUE_MARGIN: f64 = 1.15;
 /// Steps of the power iteration at first, and when it starts from the vector of the last set-up.
@@ -114,15 +114,11 @@ impl Smoother {
     pub(super) fn smooth(&mut self, from_zero: bool, subtract: impl Fn(&[f32], &mut [f32])) {
         let largest = self.eigenvalue_bound();
         for step in 0..SMOOTHING_STEPS {
-            let i = step as f64;
-            let (keep, take) = (
-                (2.0 * i - 1.0) / (2.0 * i + 3.0),
-                (8.0 * i + 4.0) / (2.0 * i + 3.0) / largest,
-            );
+            let (keep, take) = shares(step, largest);
             chebyshev_step(
                 ChebyshevStep {
-                    keep: if step == 0 { 0.0 } else { keep as f32 },
-                    take: take as f32,
+                    keep,
+                    take,
                     first: step == 0 && from_zero,
                 },
                 &mut self.d,
@@ -135,6 +131,19 @@ impl Smoother {
             }
         }
     }
+}
+
+/// How much of the last change is kept and how much of the scaled residual is taken in a step, for eigenvalues up to
+/// `largest`.
+pub(crate) fn shares(step: usize, largest: f64) -> (f32, f32) {
+    let i = step as f64;
+    let keep = if step == 0 {
+        0.0
+    } else {
+        (2.0 * i - 1.0) / (2.0 * i + 3.0)
+    };
+    let take = (8.0 * i + 4.0) / (2.0 * i + 3.0) / largest;
+    (keep as f32, take as f32)
 }
 
 /// Numbers between -1 and 1, always the same.

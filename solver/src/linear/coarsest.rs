@@ -44,6 +44,15 @@ impl Coarsest {
         ))
     }
 
+    /// The inverse, row by row.
+    #[cfg(feature = "gpu")]
+    pub(super) fn inverse(&self) -> Vec<f64> {
+        let n = self.size;
+        let mut inverse = faer::Mat::<f64>::identity(n, n);
+        self.factor.solve_in_place(inverse.as_mut());
+        (0..n * n).map(|at| inverse[(at / n, at % n)]).collect()
+    }
+
     /// Solves for the right-hand side `b(row)` and hands each entry of the solution to `put`.
     pub(super) fn solve(&self, b: impl Fn(usize) -> f32, mut put: impl FnMut(usize, f32)) {
         let mut x = faer::Mat::from_fn(self.size, 1, |row, _| f64::from(b(row)));

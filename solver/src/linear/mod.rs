@@ -17,7 +17,13 @@ mod transfer;
 
 pub use algebraic::{AlgebraicMultigrid, Corners};
 pub use block_rows::{Block3, BlockOperator, BlockPattern, SplitMatrix, add_split};
-pub use cg::{CgEnd, conjugate_gradients};
+pub use cg::{CgEnd, CgResult, conjugate_gradients};
 pub use direct::SparseFactor;
 pub use hierarchy::Hierarchy;
 pub use multigrid::Multigrid;
+#[cfg(feature = "gpu")]
+pub(crate) use {
+    chebyshev::{SMOOTHING_STEPS, shares},
+    rows::Rows,
+    stencil::FOLLOWING_POINTS,
+};

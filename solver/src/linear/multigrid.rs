@@ -164,6 +164,33 @@ impl<'h> Multigrid<'h> {
     }
 }
 
+/// What a device takes over of a preconditioner that was set up here.
+#[cfg(feature = "gpu")]
+impl Multigrid<'_> {
+    /// Its levels.
+    pub(crate) fn hierarchy(&self) -> &Hierarchy {
+        self.hierarchy
+    }
+
+    /// Inverse diagonal of a level and bound of the eigenvalues of its scaled matrix; 0 is the mesh.
+    pub(crate) fn smoother(&self, level: usize) -> (&[f32], f64) {
+        let smoother = &self.smoothers[level];
+        (&smoother.inverse_diagonal, smoother.eigenvalue_bound())
+    }
+
+    /// Numbers of a coarse level's stencils, number by number for all points; 0 is the finest coarse level.
+    pub(crate) fn numbers(&self, coarse: usize) -> Vec<f32> {
+        self.stencils[coarse].by_number(&self.hierarchy.levels[coarse].layout)
+    }
+
+    /// Inverse of the coarsest matrix, row by row.
+    pub(crate) fn coarsest_inverse(&self) -> Vec<f64> {
+        self.coarsest
+            .as_ref()
+            .map_or_else(Vec::new, Coarsest::inverse)
+    }
+}
+
 /// `y += sign * A x` on a level. On the finest the rows of the supports are not spared.
 fn add_product(
     hierarchy: &Hierarchy,

@@ -30,6 +30,19 @@ const NEIGHBOURS: [(usize, isize); 14] = [
 ];
 /// Numbers per point.
 const NUMBERS: usize = 9 * NEIGHBOURS.len();
+/// Steps along x, y and z to the neighbours kept besides the point itself.
+#[cfg(feature = "gpu")]
+pub(crate) const FOLLOWING_POINTS: [[i32; 3]; NEIGHBOURS.len() - 1] = {
+    let mut steps = [[0; 3]; NEIGHBOURS.len() - 1];
+    let mut i = 0;
+    while i < steps.len() {
+        let (row, dx) = NEIGHBOURS[i + 1];
+        let [dy, dz] = FOLLOWING_ROWS[row];
+        steps[i] = [dx as i32, dy, dz];
+        i += 1;
+    }
+    steps
+};
 /// Runs that one task works on at least.
 const BLOCK_RUNS: usize = 32;
 
@@ -227,6 +240,26 @@ impl Stencil {
             }
         }
         diagonal
+    }
+
+    /// Number by number for all points, without the room behind the runs.
+    #[cfg(feature = "gpu")]
+    pub fn by_number(&self, layout: &StencilLayout) -> Vec<f32> {
+        let points: usize = layout.rows.runs.iter().map(|run| run.length).sum();
+        let mut numbers = vec![0.0; NUMBERS * points];
+        numbers
+            .par_chunks_exact_mut(points.max(1))
+            .enumerate()
+            .for_each(|(number, values)| {
+                let mut at = 0;
+                for (run, &start) in layout.rows.runs.iter().zip(&layout.starts) {
+                    let from = start + run.padded() * number;
+                    values[at..at + run.length]
+                        .copy_from_slice(&self.numbers[from..from + run.length]);
+                    at += run.length;
+                }
+            });
+        numbers
     }
 
     /// The whole matrix over the points only (component first), row by row, and the entry of each point.

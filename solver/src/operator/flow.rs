@@ -67,6 +67,26 @@ impl FlowElements {
         }
     }
 
+    /// How many they are.
+    #[cfg(feature = "gpu")]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// One of the numbers of their tangents for all elements: 0 the bulk modulus, then eight deviatoric stiffnesses, then
+    /// five numbers of the deviator at each point.
+    #[cfg(feature = "gpu")]
+    pub fn copy_number(&self, number: usize, values: &mut [f32]) {
+        for (values, batch) in values.chunks_mut(BATCH).zip(&self.batches) {
+            let lanes = match number {
+                0 => &batch.bulk,
+                1..9 => &batch.deviatoric[number - 1],
+                _ => &batch.flow[(number - 9) / 5][(number - 9) % 5],
+            };
+            values.copy_from_slice(&lanes[..values.len()]);
+        }
+    }
+
     /// Element numbers, ascending.
     pub fn elements(&self) -> impl Iterator<Item = u32> + '_ {
         (0..self.count).map(|number| self.batches[number / BATCH].elements[number % BATCH])
