@@ -397,7 +397,7 @@ pub(super) fn close(a: f64, b: f64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::loading::area_vector;
+    use super::super::loading::{area, area_vector};
     use super::*;
     use std::f64::consts::PI;
 
@@ -433,18 +433,15 @@ mod tests {
             let (r, angle) = (1.0 + p[0], 0.5 * PI * p[1]);
             [r * angle.cos(), r * angle.sin(), p[2]]
         });
-        let area = |element| {
+        let outer_area = |element| {
             let body: Body = tube.mesh(element);
             body.surface(|p| close(p[0].hypot(p[1]), 2.0))
                 .iter()
-                .map(|face| {
-                    let v = area_vector(body.nodes(), face);
-                    v.iter().map(|v| v * v).sum::<f64>().sqrt()
-                })
+                .map(|face| area(body.nodes(), face))
                 .sum::<f64>()
         };
-        assert!((area(ElementType::BBAR) - 4.0 * 4.0 * (PI / 16.0).sin()).abs() < 1e-12);
-        assert!((area(ElementType::Tet10) - PI).abs() < 1e-4 * PI);
+        assert!((outer_area(ElementType::BBAR) - 4.0 * 4.0 * (PI / 16.0).sin()).abs() < 1e-12);
+        assert!((outer_area(ElementType::Tet10) - PI).abs() < 1e-4 * PI);
         let body = tube.mesh(ElementType::Tet10);
         let outer = body.select(|p| close(p[0].hypot(p[1]), 2.0));
         assert_eq!(outer.len(), 9 * 3);

@@ -93,6 +93,16 @@ pub(super) fn area_vector(nodes: &[[f64; 3]], face: &Face) -> [f64; 3] {
     sum
 }
 
+/// Area of a face, mm².
+#[cfg(test)]
+pub(super) fn area(nodes: &[[f64; 3]], face: &Face) -> f64 {
+    let size = |v: [f64; 3]| v.iter().map(|v| v * v).sum::<f64>().sqrt();
+    face_points(nodes, face)
+        .iter()
+        .map(|point| size(point.area))
+        .sum()
+}
+
 fn face_points(nodes: &[[f64; 3]], face: &Face) -> Vec<FacePoint> {
     let rule: Vec<([f64; 2], f64)> = if face.len() == 4 {
         let g = 1.0 / 3f64.sqrt();
