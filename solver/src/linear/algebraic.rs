@@ -86,10 +86,6 @@ impl AlgebraicMultigrid {
     ) -> Result<()> {
         let high = &fine.matrix.high[..];
         let diagonal = fine.diagonal_by_node();
-        let product = |pattern: &BlockPattern, blocks: &[Block3], x: &[f32], y: &mut [f32]| {
-            fill(y, 0.0);
-            blocks.subtract_product(pattern, x, y);
-        };
         let first = self.base.down.blocks.is_empty();
         let (pattern, blocks, nodes_mm) = match &self.corners {
             None => {
@@ -259,6 +255,13 @@ impl AlgebraicMultigrid {
     }
 }
 
+/// `y = A x`.
+fn product<B: BlockRows + ?Sized>(pattern: &BlockPattern, blocks: &B, x: &[f32], y: &mut [f32]) {
+    fill(y, 0.0);
+    blocks.subtract_product(pattern, x, y);
+    y.iter_mut().for_each(|y| *y = -*y);
+}
+
 /// Aggregates of a level, their smoothed functions, the near kernel of the next level and its number of nodes.
 fn coarse_functions<const R: usize>(
     pattern: &BlockPattern,
@@ -336,10 +339,8 @@ impl AggregateLevel {
             }
         }
         let (pattern, blocks) = (&self.pattern, &self.blocks[..]);
-        self.smoother.set_up(&diagonal, thorough, |x, y| {
-            fill(y, 0.0);
-            blocks.subtract_product(pattern, x, y);
-        })
+        self.smoother
+            .set_up(&diagonal, thorough, |x, y| product(pattern, blocks, x, y))
     }
 }
 
