@@ -323,8 +323,9 @@ impl Run<'_, '_> {
         Ok(self.end_of_load())
     }
 
-    /// First guess of an increment: the last one continued, or the tangent's answer.
-    fn predict(&mut self, time: f64, by_tangent: bool) -> Result<Vec<f64>> {
+    /// First guess of an increment: the last one continued, or the tangent's answer. Where the tangent has none, the run
+    /// keeps the increments it has; without any, it is refused.
+    fn predict(&mut self, time: f64, by_tangent: bool) -> Result<Result<Vec<f64>, NotConverged>> {
         let u = &self.system.committed;
         if let (Some((before, from)), false) = (&self.previous, by_tangent) {
             let factor = (time - self.time) / (self.time - from);
@@ -341,14 +342,15 @@ impl Run<'_, '_> {
             {
                 guess[dof as usize] = time * full;
             }
-            return Ok(guess);
+            return Ok(Ok(guess));
         }
         let u = u.clone();
         let at = self.evaluate(&u, Want::POSITIVE_TANGENT);
-        let (r, _) = self.residual(&at, time);
+        let (r, relative) = self.residual(&at, time);
         let moved = Some([self.time, time]);
         match self.direction(&at, r, moved, 1e-3)? {
-            Direction::Found(d) => Ok(u.iter().zip(&d).map(|(u, d)| u + d).collect()),
+            Direction::Found(d) => Ok(Ok(u.iter().zip(&d).map(|(u, d)| u + d).collect())),
+            _ if !self.increments.is_empty() => Ok(Err(NotConverged(relative))),
             Direction::Unfinished => Err(Error::Unfinished { tolerance: 1e-3 }),
             Direction::Indefinite => Err(Error::Singular(
                 "the tangent is not positive at the start of an increment; check that the supports hold the body".into(),
@@ -364,7 +366,10 @@ impl Run<'_, '_> {
     /// of negative curvature themselves (Steihaug 1983) would save a third of the iterations where a zone collapses,
     /// but they jump to other minima: failure loads on a femur moved by 0.05 %, against none by the short steps here.
     fn increment(&mut self, time: f64, by_tangent: bool) -> Result<Result<usize, NotConverged>> {
-        let mut u = self.predict(time, by_tangent)?;
+        let mut u = match self.predict(time, by_tangent)? {
+            Ok(guess) => guess,
+            Err(failed) => return Ok(Err(failed)),
+        };
         let mut want = Want::TRUE_TANGENT;
         let mut at = self.evaluate(&u, want);
         let (mut r, mut relative) = self.residual(&at, time);

@@ -62,17 +62,7 @@ pub fn with_lattice_parts<T>(
     let (Body::Lattice(body), Tangent::Lattice(tangent)) = (&system.body, &at.tangent) else {
         return Err(no_lattice());
     };
-    let operator = LatticeOperator {
-        topology: &body.topology,
-        tables: &body.tables,
-        moduli_single: tangent.moduli.iter().map(|&m| m as f32).collect(),
-        moduli: &tangent.moduli,
-        flow: &tangent.flow,
-        flow_shape: body.flow_shape.as_ref(),
-        dense: &tangent.dense,
-        constrained: &system.constrained,
-        instructions: body.instructions,
-    };
+    let operator = body.operator(tangent, &system.constrained);
     let mut parts = LatticeParts {
         operator: &operator,
         multigrid: Multigrid::new(&hierarchy),

@@ -9,7 +9,7 @@ use crate::linear::{
 };
 use crate::operator::vector::{dot, norm, update};
 use crate::operator::{LatticeOperator, Operator};
-use crate::system::{Body, Evaluation, LatticeBody, LatticeTangent, System, Tangent};
+use crate::system::{Body, Evaluation, System, Tangent};
 
 /// Linear iterations after which a solve is given up. Bodies of bone need about 15; networks of single trabeculae, which no
 /// coarse voxel sees, need hundreds.
@@ -307,7 +307,7 @@ impl Run<'_, '_> {
                 Tangent::Lattice(tangent),
                 Preconditioner::Lattice(multigrid),
             ) => {
-                let operator = lattice_operator(body, tangent, &self.system.constrained);
+                let operator = body.operator(tangent, &self.system.constrained);
                 let mut rhs = right_hand_side(&operator, &self.system, r, c);
                 let end = (tolerance, LINEAR_LIMIT);
                 match self.device.as_deref_mut() {
@@ -350,11 +350,14 @@ impl Run<'_, '_> {
                     let mut solved = vec![0.0; d.len()];
                     operator.apply(&d, &mut solved);
                     update(&mut rhs, &solved, |rhs, solved| rhs + solved);
-                    SparseFactor::new(&operator, self.system.model.mesh.nodes_mm())?
-                        .solve(&rhs, &mut d);
-                    self.linear.iterations += 1;
+                    let nodes_mm = self.system.model.mesh.nodes_mm();
+                    let small = unknowns <= DIRECT_LIMIT;
                     self.linear.set_ups += 1;
-                    end = CgEnd::Converged;
+                    if let Some(factor) = SparseFactor::new(&operator, nodes_mm, small)? {
+                        factor.solve(&rhs, &mut d);
+                        self.linear.iterations += 1;
+                        end = CgEnd::Converged;
+                    }
                 }
                 end
             }
@@ -415,7 +418,7 @@ impl Run<'_, '_> {
         else {
             return Ok(None);
         };
-        let operator = lattice_operator(body, tangent, &self.system.constrained);
+        let operator = body.operator(tangent, &self.system.constrained);
         let mut motion = vec![0.0; r.len()];
         for (&dof, &full) in self
             .system
@@ -468,25 +471,6 @@ impl Run<'_, '_> {
             *d += factor * motion;
         }
         Ok(Some((d, factor)))
-    }
-}
-
-/// The operator of a lattice's tangent.
-fn lattice_operator<'o>(
-    body: &'o LatticeBody,
-    tangent: &'o LatticeTangent,
-    constrained: &'o [u32],
-) -> LatticeOperator<'o> {
-    LatticeOperator {
-        topology: &body.topology,
-        tables: &body.tables,
-        moduli_single: tangent.moduli.iter().map(|&m| m as f32).collect(),
-        moduli: &tangent.moduli,
-        flow: &tangent.flow,
-        flow_shape: body.flow_shape.as_ref(),
-        dense: &tangent.dense,
-        constrained,
-        instructions: body.instructions,
     }
 }
 

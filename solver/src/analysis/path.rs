@@ -43,7 +43,13 @@ impl Run<'_, '_> {
             };
             if work == 0.0 {
                 let next = (self.time + step).min(last);
-                let beyond = self.predict(next, false)?;
+                let beyond = match self.predict(next, false)? {
+                    Ok(beyond) => beyond,
+                    Err(NotConverged(residual)) => {
+                        let factor = next;
+                        return Ok(Outcome::StepTooSmall { factor, residual });
+                    }
+                };
                 let planned = self.dissipation(&beyond)?.work;
                 if self.previous.is_none() || planned == 0.0 {
                     if let Err(NotConverged(residual)) = self.increment(next, true)? {

@@ -86,7 +86,8 @@ impl AlgebraicMultigrid {
     ) -> Result<()> {
         let high = &fine.matrix.high[..];
         let diagonal = fine.diagonal_by_node();
-        let first = self.base.down.blocks.is_empty();
+        // A first set-up that failed has left levels without an end; the next one starts anew.
+        let first = self.coarsest.is_none();
         let (pattern, blocks, nodes_mm) = match &self.corners {
             None => {
                 self.base.smoother.set_up(&diagonal, thorough, |x, y| {
@@ -382,4 +383,68 @@ fn cycle(levels: &mut [AggregateLevel], coarsest: Option<&Coarsest>) {
     correct(&mut smoother.d, &mut smoother.x, &smoother.inverse_diagonal);
     subtract(&smoother.d, &mut smoother.b);
     smoother.smooth(false, subtract);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linear::{CgEnd, SplitMatrix, add_split, conjugate_gradients};
+    use crate::operator::Operator;
+
+    /// A bar of nodes bound to their neighbours by `bond`.
+    fn bar(pattern: &BlockPattern, bond: f64) -> SplitMatrix {
+        let mut matrix = SplitMatrix::zeros(pattern);
+        for row in 0..pattern.rows() {
+            for place in pattern.start[row]..pattern.start[row + 1] {
+                let own = pattern.columns[place] as usize == row;
+                let mut block = [0.0; 9];
+                for i in 0..3 {
+                    block[4 * i] = if own { 2.0 } else { bond };
+                }
+                add_split(
+                    matrix.high[place].as_flattened_mut(),
+                    matrix.low[place].as_flattened_mut(),
+                    &block,
+                );
+            }
+        }
+        matrix
+    }
+
+    #[test]
+    fn a_set_up_that_failed_can_be_made_again() {
+        let nodes = 900u32;
+        let nodes_mm: Vec<[f64; 3]> = (0..nodes)
+            .map(|i| [f64::from(i), f64::from(i % 2), f64::from(i % 3)])
+            .collect();
+        let connectivity: Vec<u32> = (0..nodes - 1).flat_map(|i| [i, i + 1]).collect();
+        let pattern = BlockPattern::of_elements(nodes as usize, 2, &connectivity);
+        // Its diagonal is positive, but a translation of many nodes has negative energy.
+        let indefinite = bar(&pattern, -5.0);
+        let definite = bar(&pattern, -0.95);
+        let mut multigrid = AlgebraicMultigrid::new(&nodes_mm, None);
+        let operator = |matrix| BlockOperator {
+            pattern: &pattern,
+            matrix,
+            constrained: &[0],
+        };
+        assert!(
+            multigrid
+                .set_up(&operator(&indefinite), &[], false)
+                .is_err()
+        );
+        let operator = operator(&definite);
+        multigrid.set_up(&operator, &[], false).unwrap();
+        let mut r: Vec<f64> = (0..operator.size()).map(|i| (i % 5) as f64).collect();
+        let mut x = vec![0.0; r.len()];
+        let result = conjugate_gradients(
+            &operator,
+            |r, z| multigrid.precondition(&operator, r, z),
+            &mut r,
+            &mut x,
+            1e-8,
+            60,
+        );
+        assert_eq!(result.end, CgEnd::Converged, "{result:?}");
+    }
 }

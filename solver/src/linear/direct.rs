@@ -31,11 +31,16 @@ enum Factor {
 }
 
 impl SparseFactor {
-    /// Factorises the matrix of the free unknowns. A matrix that is not positive definite is factorised by LU instead.
+    /// Factorises the matrix of the free unknowns. One that is not positive definite is factorised by LU where
+    /// `indefinite` allows it, whose factor is many times as large; else there is `None`.
     ///
     /// # Errors
     /// [`Error::Singular`] when it has no inverse.
-    pub fn new(operator: &BlockOperator, nodes_mm: &[[f64; 3]]) -> Result<Self> {
+    pub fn new(
+        operator: &BlockOperator,
+        nodes_mm: &[[f64; 3]],
+        indefinite: bool,
+    ) -> Result<Option<Self>> {
         let singular = |what: String| {
             Error::Singular(format!("{what}; check that the supports hold the body"))
         };
@@ -79,6 +84,7 @@ impl SparseFactor {
         };
         let factor = match cholesky(&build(&triplets)?) {
             Some(factor) => factor,
+            None if !indefinite => return Ok(None),
             None => {
                 let mirrored: Vec<_> = triplets
                     .iter()
@@ -91,7 +97,7 @@ impl SparseFactor {
                 })?))
             }
         };
-        Ok(Self { factor, free })
+        Ok(Some(Self { factor, free }))
     }
 
     /// Solves `A x = b`; held unknowns become 0.
@@ -216,7 +222,11 @@ mod tests {
                     i => ((13 * i) % 17) as f64 - 8.0,
                 })
                 .collect();
-            let factor = SparseFactor::new(&operator, &nodes_mm).unwrap();
+            let definite = SparseFactor::new(&operator, &nodes_mm, false).unwrap();
+            assert_eq!(definite.is_some(), n == 10);
+            let factor = SparseFactor::new(&operator, &nodes_mm, true)
+                .unwrap()
+                .unwrap();
             assert_eq!(matches!(factor.factor, Factor::Lu(_)), n == 3);
             let mut x = vec![1.0; size];
             factor.solve(&b, &mut x);

@@ -15,7 +15,7 @@ use crate::material::j2::Moduli;
 use crate::model::{Formulation, MaterialModel, Model};
 use crate::operator::{
     Block, DenseElements, ElasticWork, FlowElements, FlowShape, HadamardTable, InstructionSet,
-    SharedVector, Topology, apply_block, for_each_set,
+    LatticeOperator, SharedVector, Topology, apply_block, for_each_set,
 };
 
 /// Boxes of one size and their states.
@@ -70,6 +70,25 @@ impl LatticeBody {
             state_of,
             states: vec![ElementState::default(); count],
         })
+    }
+
+    /// The operator of a tangent; `constrained` are its held unknowns.
+    pub(crate) fn operator<'o>(
+        &'o self,
+        tangent: &'o LatticeTangent,
+        constrained: &'o [u32],
+    ) -> LatticeOperator<'o> {
+        LatticeOperator {
+            topology: &self.topology,
+            tables: &self.tables,
+            moduli_single: tangent.moduli.iter().map(|&m| m as f32).collect(),
+            moduli: &tangent.moduli,
+            flow: &tangent.flow,
+            flow_shape: self.flow_shape.as_ref(),
+            dense: &tangent.dense,
+            constrained,
+            instructions: self.instructions,
+        }
     }
 
     /// Internal forces at `u` and, if wanted, the tangent. Does not change any state.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::material::HardeningCurve;
 use crate::model::Formulation;
-use crate::operator::{InstructionSet, LatticeOperator};
+use crate::operator::InstructionSet;
 use meshing::{HexMesh, Lattice};
 
 fn one_element(formulation: Formulation, material_model: MaterialModel) -> Model {
@@ -49,17 +49,7 @@ fn matrix(system: &System, at: &Evaluation) -> Vec<f64> {
     let (Body::Lattice(body), Tangent::Lattice(tangent)) = (&system.body, &at.tangent) else {
         panic!("a box is a lattice");
     };
-    let operator = LatticeOperator {
-        topology: &body.topology,
-        tables: &body.tables,
-        moduli: &tangent.moduli,
-        moduli_single: tangent.moduli.iter().map(|&m| m as f32).collect(),
-        flow: &tangent.flow,
-        flow_shape: body.flow_shape.as_ref(),
-        dense: &tangent.dense,
-        constrained: &[],
-        instructions: body.instructions,
-    };
+    let operator = body.operator(tangent, &[]);
     let mut matrix = vec![0.0; 576];
     for (column, line) in matrix.chunks_exact_mut(24).enumerate() {
         let mut unit = [0.0f64; 24];
@@ -290,17 +280,7 @@ fn the_operator_is_the_assembled_matrix_with_every_instruction_set() {
             else {
                 panic!("boxes are a lattice");
             };
-            let operator = LatticeOperator {
-                topology: &body.topology,
-                tables: &body.tables,
-                moduli: &tangent.moduli,
-                moduli_single: tangent.moduli.iter().map(|&m| m as f32).collect(),
-                flow: &tangent.flow,
-                flow_shape: body.flow_shape.as_ref(),
-                dense: &tangent.dense,
-                constrained: &[],
-                instructions: body.instructions,
-            };
+            let operator = body.operator(tangent, &[]);
             let mut found = vec![0.0; 3 * nodes];
             operator.apply_unmasked(&x, &mut found);
             compare(&found, &format!("{set:?}"));
