@@ -27,6 +27,9 @@ const EASY: usize = 5;
 const GROWTH: f64 = 1.5;
 /// Largest forcing term.
 const LARGEST_FORCING: f64 = 0.2;
+/// Most iterations for which the positive tangent is kept. A vain try of the true one costs about what one of them does;
+/// without a bound a collapse takes a third more of them.
+const MOST_PATIENCE: usize = 4;
 /// Work of the out-of-balance force, over that at its start, at which a line search ends.
 const SETTLED: f64 = 0.8;
 
@@ -395,7 +398,7 @@ impl Run<'_, '_> {
                 d = Direction::Indefinite;
             }
             if !matches!(d, Direction::Found(_)) && want == Want::TRUE_TANGENT {
-                (keep, patience) = (patience, 2 * patience);
+                (keep, patience) = (patience, (2 * patience).min(MOST_PATIENCE));
                 at = self.evaluate(&u, Want::POSITIVE_TANGENT);
                 d = self.direction(&at, r.clone(), None, tolerance)?;
             }

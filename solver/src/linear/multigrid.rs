@@ -45,26 +45,32 @@ impl<'h> Multigrid<'h> {
     /// [`crate::Error::Singular`] when a coarse matrix is not positive definite.
     pub fn set_up(&mut self, fine: &LatticeOperator, thorough: bool) -> Result<()> {
         let levels = &self.hierarchy.levels;
+        let diagonal = fine.diagonal();
         if let Some(last) = levels.last() {
-            for (stencil, level) in self.stencils.iter_mut().zip(levels) {
-                stencil.clear(&level.layout);
+            let mut largest = diagonal.iter().copied().fold(0.0, f64::max);
+            for (number, (stencil, level)) in self.stencils.iter_mut().zip(levels).enumerate() {
+                largest *= 4.0;
+                stencil.clear(&level.layout, largest, number + 1 == levels.len());
             }
             let galerkin = FineGalerkin::new(fine);
             for layer in 0..last.layout.layers() {
                 fill_layer(levels, &mut self.stencils, &galerkin, layer);
             }
         }
-        self.set_up_smoothers(fine, thorough)?;
+        self.set_up_smoothers(fine, diagonal, thorough)?;
         self.factorise(fine)
     }
 
-    fn set_up_smoothers(&mut self, fine: &LatticeOperator, thorough: bool) -> Result<()> {
+    fn set_up_smoothers(
+        &mut self,
+        fine: &LatticeOperator,
+        mut diagonal: Vec<f64>,
+        thorough: bool,
+    ) -> Result<()> {
         for (number, smoother) in self.smoothers.iter_mut().enumerate() {
-            let diagonal = if number == 0 {
-                fine.diagonal()
-            } else {
-                self.stencils[number - 1].diagonal(&self.hierarchy.levels[number - 1].layout)
-            };
+            if let Some(coarse) = number.checked_sub(1) {
+                diagonal = self.stencils[coarse].diagonal(&self.hierarchy.levels[coarse].layout);
+            }
             smoother.set_up(&diagonal, thorough, |x, y| {
                 fill(y, 0.0);
                 add_product(self.hierarchy, &self.stencils, fine, number, 1.0, x, y);
