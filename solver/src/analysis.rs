@@ -5,6 +5,7 @@ mod direction;
 mod path;
 
 use direction::{Direction, LinearState, Preconditioner};
+use rayon::prelude::*;
 
 use crate::device::{Device, LinearDevice, VoxelBody};
 use crate::error::{Error, Result};
@@ -197,7 +198,7 @@ impl Run<'_, '_> {
 
     /// Out-of-balance forces at the free unknowns (external minus internal) and their norm over that of the reactions.
     fn residual(&self, evaluation: &Evaluation, time: f64) -> (Vec<f64>, f64) {
-        let mut r: Vec<f64> = evaluation.force.iter().map(|f| -f).collect();
+        let mut r: Vec<f64> = evaluation.force.par_iter().map(|f| -f).collect();
         for &(dof, force) in &self.system.forces {
             r[dof as usize] += time * force;
         }
@@ -333,7 +334,7 @@ impl Run<'_, '_> {
         if let (Some((before, from)), false) = (&self.previous, by_tangent) {
             let factor = (time - self.time) / (self.time - from);
             let mut guess: Vec<f64> = u
-                .iter()
+                .par_iter()
                 .zip(before)
                 .map(|(u, b)| u + factor * (u - b))
                 .collect();
@@ -431,7 +432,7 @@ impl Run<'_, '_> {
         work: f64,
     ) -> (Vec<f64>, Evaluation, Vec<f64>, f64) {
         let mut probe = |length: f64| {
-            let trial: Vec<f64> = u.iter().zip(d).map(|(u, d)| u + length * d).collect();
+            let trial: Vec<f64> = u.par_iter().zip(d).map(|(u, d)| u + length * d).collect();
             let at = self.evaluate(&trial, want);
             let (r, relative) = self.residual(&at, time);
             let push = dot(d, &r) / work;

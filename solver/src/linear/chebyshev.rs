@@ -1,6 +1,8 @@
 //! Chebyshev smoother of the fourth kind on the diagonally scaled matrix (Lottes 2023, Numer Linear Algebra Appl), in
 //! single precision, and the vectors of a multigrid level.
 
+use rayon::prelude::*;
+
 use crate::error::{Error, Result};
 use crate::operator::vector::{ChebyshevStep, chebyshev_step, dot, fill, update};
 
@@ -47,7 +49,7 @@ impl Smoother {
         }
         // Unknowns without stiffness (supports, and coarse nodes that see nothing else) stay where they are.
         self.inverse_diagonal = diagonal
-            .iter()
+            .par_iter()
             .map(|&value| {
                 if value > 1e-12 * largest {
                     (1.0 / value) as f32
@@ -161,14 +163,15 @@ pub(crate) fn shares(step: usize, largest: f64) -> (f32, f32) {
     (keep as f32, take as f32)
 }
 
-/// Numbers between -1 and 1, always the same.
+/// Numbers between -1 and 1, always the same: the mixing function of SplitMix64 (Steele, Lea and Flood 2014).
 fn pseudo_random(n: usize) -> Vec<f32> {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    (0..n)
-        .map(|_| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+    (0..n as u64)
+        .into_par_iter()
+        .map(|place| {
+            let mut state = (place + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            state ^= state >> 31;
             ((state >> 40) as f32 / (1u64 << 23) as f32) - 1.0
         })
         .collect()

@@ -11,7 +11,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
-use super::rows::{FOLLOWING_ROWS, LANES, Rows};
+use super::rows::{FOLLOWING_ROWS, LANES, Rows, Run};
 use crate::operator::{InstructionSet, SharedVector, for_each_set};
 
 /// Neighbours kept: the point itself and the 13 that follow it in the order of the points, each as its place in
@@ -262,30 +262,35 @@ impl Stencil {
         if let Some(exact) = self.exact.get_mut(NUMBERS * origin..NUMBERS * next) {
             exact.copy_from_slice(&self.sums[0]);
         }
-        let [sums, next_sums] = &mut self.sums;
-        let mut lost = [0.0; 9 * LANES];
-        for run in layout.rows.run_layers[layer].clone() {
-            let start = layout.starts[run] - origin;
-            let run = &layout.rows.runs[run];
+        let (unit, compensate) = (self.unit, self.exact.is_empty());
+        let shared = self.sums.each_mut().map(|sums| SharedVector::new(sums));
+        let shared_beside = SharedVector::new(&mut self.beside);
+        let round_run = |run: &Run, start: usize| {
+            // SAFETY: a run writes its own numbers, and adds to those of the points of its row and the next in its layer
+            // and of three rows in the next layer; runs that are worked on at the same time are three rows apart.
+            let sums = shared.each_ref().map(|sums| unsafe { sums.slice() });
+            let beside = unsafe { shared_beside.slice() };
+            let [sums, next_sums] = sums;
+            let mut lost = [0.0; 9 * LANES];
             for offset in (0..run.padded()).step_by(LANES) {
-                let from = NUMBERS * (start + offset);
+                let from = NUMBERS * (start + offset - origin);
                 for (number, &(row, dx)) in NEIGHBOURS.iter().enumerate().skip(1) {
                     let exact = &sums[from + 9 * LANES * number..][..9 * LANES];
                     for (lost, exact) in lost.iter_mut().zip(exact) {
                         // Saturated, so that what does not fit is only a worse preconditioner.
-                        *lost = (exact / self.unit).clamp(f16::MIN.to_f32(), f16::MAX.to_f32());
+                        *lost = (exact / unit).clamp(f16::MIN.to_f32(), f16::MAX.to_f32());
                     }
-                    let rounded = BESIDE * (origin + start + offset) + 9 * LANES * (number - 1);
-                    let rounded = &mut self.beside[rounded..][..9 * LANES];
+                    let rounded = BESIDE * (start + offset) + 9 * LANES * (number - 1);
+                    let rounded = &mut beside[rounded..][..9 * LANES];
                     rounded.convert_from_f32_slice(&lost);
-                    if !self.exact.is_empty() {
+                    if !compensate {
                         continue;
                     }
                     for i in 0..9 {
                         let rounded = widen(rounded, LANES * i);
                         for lane in 0..LANES {
                             let lost = &mut lost[LANES * i + lane];
-                            *lost = (*lost - rounded[lane]) * self.unit;
+                            *lost = (*lost - rounded[lane]) * unit;
                         }
                     }
                     // The matrix stays symmetric. A neighbour that is no point has lost nothing.
@@ -319,13 +324,30 @@ impl Stencil {
                     }
                 }
             }
+        };
+        let runs = layout.rows.run_layers[layer].clone();
+        let runs = || {
+            runs.clone()
+                .map(|run| (&layout.rows.runs[run], layout.starts[run]))
+        };
+        let rows: Vec<Vec<(&Run, usize)>> = (0..3)
+            .map(|colour| {
+                runs()
+                    .filter(|(run, _)| run.point[1] % 3 == colour)
+                    .collect()
+            })
+            .collect();
+        for rows in rows {
+            // Runs of one row in a row, as a run may add to the next one of its row.
+            rows.par_chunk_by(|(a, _), (b, _)| a.point[1] == b.point[1])
+                .for_each(|row| row.iter().for_each(|(run, start)| round_run(run, *start)));
         }
         for (group, own) in self.own[9 * origin..9 * next]
             .chunks_exact_mut(9 * LANES)
             .enumerate()
         {
-            for (own, sum) in own.iter_mut().zip(&sums[NUMBERS * LANES * group..]) {
-                *own = sum / self.unit;
+            for (own, sum) in own.iter_mut().zip(&self.sums[0][NUMBERS * LANES * group..]) {
+                *own = sum / unit;
             }
         }
     }

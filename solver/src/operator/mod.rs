@@ -124,7 +124,10 @@ impl LatticeOperator<'_> {
     pub fn diagonal(&self) -> Vec<f64> {
         let nodes = self.topology.nodes;
         let mut diagonal = vec![0.0; 3 * nodes];
-        for (number, block) in self.topology.blocks.iter().enumerate() {
+        let shared = SharedVector::new(&mut diagonal);
+        self.topology.for_each_block(|number, block| {
+            // SAFETY: blocks that run at the same time have no node in common (Topology::new).
+            let diagonal = unsafe { shared.slice() };
             for element in block.elements.clone() {
                 let modulus = self.moduli[element];
                 if modulus != 0.0 {
@@ -154,7 +157,7 @@ impl LatticeOperator<'_> {
                     diagonal[local / 8 * nodes + node] += f64::from(matrix[25 * local]);
                 }
             }
-        }
+        });
         for &dof in self.constrained {
             diagonal[dof as usize] = 0.0;
         }

@@ -90,9 +90,14 @@ fn pieces(mesh: &SolidMesh) -> Vec<u32> {
         let nodes = mesh.element(element);
         let mut least = root(&mut parent, nodes[0]);
         for &node in &nodes[1..] {
+            // Most nodes have been led to their root by an element before.
+            if parent[node as usize] == least {
+                continue;
+            }
             let other = root(&mut parent, node);
             let (low, high) = (least.min(other), least.max(other));
             parent[high as usize] = low;
+            parent[node as usize] = low;
             least = low;
         }
     }
