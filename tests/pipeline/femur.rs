@@ -3,6 +3,7 @@
 use imaging::resample::{Interpolation, Outside, resample, resample_labels};
 use imaging::{Grid, Volume};
 use nalgebra::{Rotation3, Vector3};
+use osteoload::plan::CalibrationSpec;
 use osteoload::report::RunOutcome;
 use osteoload::synth::{Options, Patient, femur};
 
@@ -132,4 +133,63 @@ fn a_femur_turned_in_the_scanner_keeps_its_load() {
         b.failure_load_n.expect("a load"),
     );
     assert!((a - b).abs() < 0.05 * a, "{a} {b}");
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupted_run_keeps_the_increments_done() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+    let patient = patient();
+    let CalibrationSpec::Line {
+        slope, intercept, ..
+    } = scanner_line(&patient)
+    else {
+        panic!("a line");
+    };
+    let label = label(&patient);
+    let case = FemurCase::new(&patient.ct, &patient.labels, label, scanner_line(&patient));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_osteoload"))
+        .args(["run", "--verbose", "--threads", "1", "--bone", "femur"])
+        .args(["--set", "mesh.voxel_mm=4", "--set", "load.increments=50000"])
+        .arg(format!("--label={label}"))
+        .arg(format!("--calibration=line:{slope},{intercept},k2hpo4"))
+        .arg("--ct")
+        .arg(case.path("ct.nii.gz"))
+        .arg("--mask")
+        .arg(case.path("labels.nii.gz"))
+        .arg("--out")
+        .arg(case.path("result"))
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("stderr")).lines();
+    let mut said = Vec::new();
+    let begun = lines.by_ref().map_while(Result::ok).any(|line| {
+        said.push(line);
+        said.last()
+            .is_some_and(|line| line.contains("increment 5:"))
+    });
+    assert!(begun, "{}", said.join("\n"));
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .expect("kill");
+    assert!(sent.success());
+    // Read on, so that the program need not wait for room in the pipe.
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    assert_eq!(
+        child.wait().expect("it ends").code(),
+        Some(130),
+        "{}",
+        rest.join("\n")
+    );
+    let text = std::fs::read_to_string(case.path("result/result.json")).expect("a result");
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(json["outcome"], "interrupted");
+    assert_eq!(json["failure_load_n"], serde_json::Value::Null);
+    let curve = std::fs::read_to_string(case.path("result/curve.csv")).expect("a curve");
+    let rows = curve.lines().skip(1).count();
+    assert!((5..50000).contains(&rows), "{rows}");
 }

@@ -200,6 +200,7 @@ impl Stencil {
         self.exact = vec![0.0; if coarsest { NUMBERS * points } else { 0 }];
         // A power of two, so that scaling does not round.
         self.unit = (largest / LARGEST_NUMBER).log2().ceil().exp2() as f32;
+        self.unit = self.unit.max(f32::MIN_POSITIVE);
         self.sums = [layout.no_sums(0), Vec::new()];
     }
 
