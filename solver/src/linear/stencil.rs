@@ -5,14 +5,16 @@
 //! takes from the blocks to the neighbours goes to those of the points, so that a rigid translation still costs no energy.
 //! Without that a uniform bone would stand on springs, of 1e-4 of the diagonal, that its finest coarse level feels.
 
-use std::ops::Range;
+mod layout;
+mod product;
+mod summation;
 
 use half::f16;
-use half::slice::HalfFloatSliceExt;
+#[cfg(feature = "gpu")]
 use rayon::prelude::*;
 
-use super::rows::{FOLLOWING_ROWS, LANES, Rows, Run};
-use crate::operator::{InstructionSet, SharedVector, for_each_set};
+use super::rows::{FOLLOWING_ROWS, LANES};
+pub(crate) use layout::StencilLayout;
 
 /// Neighbours kept: the point itself and the 13 that follow it in the order of the points, each as its place in
 /// [`FOLLOWING_ROWS`] and its step along x. Neighbours in one row stand far apart in the list: a load from memory
@@ -52,114 +54,6 @@ pub(crate) const FOLLOWING_POINTS: [[i32; 3]; NEIGHBOURS.len() - 1] = {
     }
     steps
 };
-/// An entry between the points.
-const NO_POINT: u32 = u32::MAX;
-/// Runs that one task works on at least.
-const BLOCK_RUNS: usize = 32;
-
-/// Where the numbers of a stencil matrix stand; depends on the mesh only.
-#[derive(Clone, Debug)]
-pub(crate) struct StencilLayout {
-    /// The points.
-    pub rows: Rows,
-    /// Points, with the room behind each run, before each run and in all.
-    starts: Vec<usize>,
-    /// Run of the point at each entry; [`NO_POINT`] = none.
-    run_of: Vec<u32>,
-    /// Runs worked on at the same time, by colour.
-    colours: [Vec<Range<usize>>; 2],
-    /// Run of the low corner's four rows of each element, with the offset of the corner in it.
-    elements: Vec<[[u32; 2]; 4]>,
-    /// Elements of each row of elements, by layer.
-    element_rows: Vec<Vec<Range<usize>>>,
-}
-
-impl StencilLayout {
-    /// Lays out the matrix of elements at `cells` (sorted by z, y, x) with corners among `points`.
-    pub fn new(cells: &[[u32; 3]], points: &[[u32; 3]], size: [usize; 3]) -> Self {
-        let rows = Rows::padded(points, size);
-        let mut starts = Vec::with_capacity(rows.runs.len() + 1);
-        let mut run_of = vec![NO_POINT; rows.length];
-        let mut start = 0;
-        for (number, run) in rows.runs.iter().enumerate() {
-            starts.push(start);
-            start += run.padded();
-            run_of[run.first..run.first + run.length].fill(number as u32);
-        }
-        starts.push(start);
-        let mut blocks: Vec<Range<usize>> = Vec::new();
-        for layer in &rows.run_layers {
-            match blocks.last_mut() {
-                Some(block) if block.len() < BLOCK_RUNS => block.end = layer.end,
-                _ => blocks.push(layer.clone()),
-            }
-        }
-        let colour = |colour: usize| {
-            blocks
-                .iter()
-                .skip(colour)
-                .step_by(2)
-                .cloned()
-                .collect::<Vec<_>>()
-        };
-        let colours = [colour(0), colour(1)];
-        let elements = cells
-            .iter()
-            .map(|cell| {
-                std::array::from_fn(|row| {
-                    let [x, y, z] = cell.map(|i| i as usize);
-                    let entry = rows.entry([x, y + (row & 1), z + (row >> 1)]);
-                    let run = run_of[entry];
-                    [run, (entry - rows.runs[run as usize].first) as u32]
-                })
-            })
-            .collect();
-        let mut element_rows: Vec<Vec<Range<usize>>> = vec![Vec::new(); size[2].saturating_sub(1)];
-        for (element, cell) in cells.iter().enumerate() {
-            let layer = &mut element_rows[cell[2] as usize];
-            match layer.last_mut() {
-                Some(row) if cells[row.start][1] == cell[1] => row.end = element + 1,
-                _ => layer.push(element..element + 1),
-            }
-        }
-        Self {
-            rows,
-            starts,
-            run_of,
-            colours,
-            elements,
-            element_rows,
-        }
-    }
-
-    /// Places of the points of a layer, with the room behind the runs.
-    fn points(&self, layer: usize) -> Range<usize> {
-        let runs = &self.rows.run_layers[layer];
-        self.starts[runs.start]..self.starts[runs.end]
-    }
-
-    /// Zeros for the numbers of a layer of points.
-    fn no_sums(&self, layer: usize) -> Vec<f32> {
-        vec![0.0; NUMBERS * self.points(layer).len()]
-    }
-
-    /// Layers of cells.
-    pub fn layers(&self) -> usize {
-        self.element_rows.len()
-    }
-
-    /// Elements of a layer of cells.
-    pub fn layer(&self, layer: usize) -> Range<usize> {
-        match (
-            self.element_rows[layer].first(),
-            self.element_rows[layer].last(),
-        ) {
-            (Some(first), Some(last)) => first.start..last.end,
-            _ => 0..0,
-        }
-    }
-}
-
 /// The numbers of a stencil matrix, in units that half precision can hold.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stencil {
@@ -176,15 +70,6 @@ pub(crate) struct Stencil {
     sums: [Vec<f32>; 2],
 }
 
-/// Place among the neighbours of each pair of corners; `None` where the first does not come before the second.
-fn neighbour_of(first: usize, second: usize) -> Option<usize> {
-    let step = |axis: usize| (second >> axis & 1) as i32 - (first >> axis & 1) as i32;
-    NEIGHBOURS.iter().position(|&(row, dx)| {
-        let [dy, dz] = FOLLOWING_ROWS[row];
-        [dx as i32, dy, dz] == [step(0), step(1), step(2)]
-    })
-}
-
 /// First of so many `numbers` of the point at a place; the others follow [`LANES`] apart.
 #[inline(always)]
 fn first_number(numbers: usize, place: usize) -> usize {
@@ -192,192 +77,6 @@ fn first_number(numbers: usize, place: usize) -> usize {
 }
 
 impl Stencil {
-    /// Makes room for a matrix. `largest` is about its largest number; `coarsest` keeps what [`Stencil::dense`] needs.
-    pub fn clear(&mut self, layout: &StencilLayout, largest: f64, coarsest: bool) {
-        let points = layout.starts.last().copied().unwrap_or(0);
-        self.own.resize(9 * points, 0.0);
-        self.beside.resize(BESIDE * points, f16::ZERO);
-        self.exact = vec![0.0; if coarsest { NUMBERS * points } else { 0 }];
-        // A power of two, so that scaling does not round.
-        self.unit = (largest / LARGEST_NUMBER).log2().ceil().exp2() as f32;
-        self.unit = self.unit.max(f32::MIN_POSITIVE);
-        self.sums = [layout.no_sums(0), Vec::new()];
-    }
-
-    /// Adds the 24x24 matrices of the elements of a layer. Layers come in order, and each once.
-    pub fn add_layer(&mut self, layout: &StencilLayout, layer: usize, matrices: &[f32]) {
-        self.sums[1] = layout.no_sums(layer + 1);
-        let neighbours: [[Option<usize>; 8]; 8] =
-            std::array::from_fn(|a| std::array::from_fn(|b| neighbour_of(a, b)));
-        let first = layout.layer(layer).start;
-        let origins = [layer, layer + 1].map(|layer| layout.points(layer).start);
-        let shared = self.sums.each_mut().map(|sums| SharedVector::new(sums));
-        let add_row = |row: &Range<usize>| {
-            // SAFETY: elements of one row touch the numbers of the points of its own two rows of points in two
-            // layers; rows of elements that are worked on at the same time are not neighbours.
-            let sums = shared.each_ref().map(|sums| unsafe { sums.slice() });
-            for element in row.clone() {
-                let matrix = &matrices[576 * (element - first)..576 * (element - first + 1)];
-                for a in 0..8 {
-                    let [run, offset] = layout.elements[element][a >> 1];
-                    let place =
-                        layout.starts[run as usize] - origins[a >> 2] + (offset as usize + (a & 1));
-                    let at = first_number(NUMBERS, place);
-                    let numbers = &mut sums[a >> 2][at..at + LANES * (NUMBERS - 1) + 1];
-                    for b in 0..8 {
-                        let Some(neighbour) = neighbours[a][b] else {
-                            continue;
-                        };
-                        for ca in 0..3 {
-                            for cb in 0..3 {
-                                numbers[LANES * (9 * neighbour + 3 * ca + cb)] +=
-                                    matrix[24 * (8 * ca + a) + 8 * cb + b];
-                            }
-                        }
-                    }
-                }
-            }
-        };
-        let rows = &layout.element_rows[layer];
-        // Rows need not be neighbours in the list only because they are in space: a gap only separates them more.
-        for colour in 0..2 {
-            rows.par_iter()
-                .skip(colour)
-                .step_by(2)
-                .with_min_len(2)
-                .for_each(add_row);
-        }
-        self.round(layout, layer);
-        self.sums.swap(0, 1);
-        if layer + 1 == layout.layers() {
-            self.sums[1] = Vec::new();
-            self.round(layout, layer + 1);
-            self.sums = Default::default();
-        }
-    }
-
-    /// Rounds the summed numbers of a layer of points.
-    fn round(&mut self, layout: &StencilLayout, layer: usize) {
-        let origin = layout.points(layer).start;
-        let next = layout.points(layer).end;
-        if let Some(exact) = self.exact.get_mut(NUMBERS * origin..NUMBERS * next) {
-            exact.copy_from_slice(&self.sums[0]);
-        }
-        let (unit, compensate) = (self.unit, self.exact.is_empty());
-        let shared = self.sums.each_mut().map(|sums| SharedVector::new(sums));
-        let shared_beside = SharedVector::new(&mut self.beside);
-        let round_run = |run: &Run, start: usize| {
-            // SAFETY: a run writes its own numbers, and adds to those of the points of its row and the next in its layer
-            // and of three rows in the next layer; runs that are worked on at the same time are three rows apart.
-            let sums = shared.each_ref().map(|sums| unsafe { sums.slice() });
-            let beside = unsafe { shared_beside.slice() };
-            let [sums, next_sums] = sums;
-            let mut lost = [0.0; 9 * LANES];
-            for offset in (0..run.padded()).step_by(LANES) {
-                let from = NUMBERS * (start + offset - origin);
-                for (number, &(row, dx)) in NEIGHBOURS.iter().enumerate().skip(1) {
-                    let exact = &sums[from + 9 * LANES * number..][..9 * LANES];
-                    for (lost, exact) in lost.iter_mut().zip(exact) {
-                        // Saturated, so that what does not fit is only a worse preconditioner.
-                        *lost = (exact / unit).clamp(f16::MIN.to_f32(), f16::MAX.to_f32());
-                    }
-                    let rounded = BESIDE * (start + offset) + 9 * LANES * (number - 1);
-                    let rounded = &mut beside[rounded..][..9 * LANES];
-                    rounded.convert_from_f32_slice(&lost);
-                    if !compensate {
-                        continue;
-                    }
-                    for i in 0..9 {
-                        let rounded = widen(rounded, LANES * i);
-                        for lane in 0..LANES {
-                            let lost = &mut lost[LANES * i + lane];
-                            *lost = (*lost - rounded[lane]) * unit;
-                        }
-                    }
-                    // The matrix stays symmetric. A neighbour that is no point has lost nothing.
-                    let mean = |i: usize, lane: usize| {
-                        0.5 * (lost[LANES * i + lane] + lost[LANES * (i % 3 * 3 + i / 3) + lane])
-                    };
-                    for i in 0..9 {
-                        for lane in 0..LANES {
-                            sums[from + LANES * i + lane] += mean(i, lane);
-                        }
-                    }
-                    for lane in 0..LANES.min(run.length - offset) {
-                        let there = (run.first + offset + lane) as isize + run.rows[row] + dx;
-                        let Some(&other) = usize::try_from(there)
-                            .ok()
-                            .and_then(|there| layout.run_of.get(there))
-                            .filter(|other| **other != NO_POINT)
-                        else {
-                            continue;
-                        };
-                        let place = layout.starts[other as usize] + there as usize
-                            - layout.rows.runs[other as usize].first;
-                        let sums = if place < next {
-                            &mut sums[first_number(NUMBERS, place - origin)..]
-                        } else {
-                            &mut next_sums[first_number(NUMBERS, place - next)..]
-                        };
-                        for i in 0..9 {
-                            sums[LANES * i] += mean(i, lane);
-                        }
-                    }
-                }
-            }
-        };
-        let runs = layout.rows.run_layers[layer].clone();
-        let runs = || {
-            runs.clone()
-                .map(|run| (&layout.rows.runs[run], layout.starts[run]))
-        };
-        let rows: Vec<Vec<(&Run, usize)>> = (0..3)
-            .map(|colour| {
-                runs()
-                    .filter(|(run, _)| run.point[1] % 3 == colour)
-                    .collect()
-            })
-            .collect();
-        for rows in rows {
-            // Runs of one row in a row, as a run may add to the next one of its row.
-            rows.par_chunk_by(|(a, _), (b, _)| a.point[1] == b.point[1])
-                .for_each(|row| row.iter().for_each(|(run, start)| round_run(run, *start)));
-        }
-        for (group, own) in self.own[9 * origin..9 * next]
-            .chunks_exact_mut(9 * LANES)
-            .enumerate()
-        {
-            for (own, sum) in own.iter_mut().zip(&self.sums[0][NUMBERS * LANES * group..]) {
-                *own = sum / unit;
-            }
-        }
-    }
-
-    /// `y += sign * A x`.
-    pub fn add_product(
-        &self,
-        layout: &StencilLayout,
-        instructions: InstructionSet,
-        sign: f32,
-        x: &[f32],
-        y: &mut [f32],
-    ) {
-        let shared = SharedVector::new(y);
-        let work = |runs: &Range<usize>| {
-            // SAFETY: a block of runs adds to its own layers of points and to the next one; blocks of one colour
-            // are separated by a block of at least one layer.
-            let y = unsafe { shared.slice() };
-            add_runs(instructions, layout, self, runs, sign, x, y);
-        };
-        for colour in &layout.colours {
-            if layout.rows.length < 4096 {
-                colour.iter().for_each(work);
-            } else {
-                colour.par_iter().for_each(work);
-            }
-        }
-    }
-
     /// The diagonal.
     pub fn diagonal(&self, layout: &StencilLayout) -> Vec<f64> {
         let n = layout.rows.length;
@@ -465,115 +164,11 @@ impl Stencil {
     }
 }
 
-type Lane = [f32; LANES];
-
-#[inline(always)]
-fn load(values: &[f32], at: usize) -> Lane {
-    let mut lane = [0.0; LANES];
-    lane.copy_from_slice(&values[at..at + LANES]);
-    lane
-}
-
-/// Half to single precision, by its bits: the exponent has another bias. Without branches or a call, so that it is done
-/// for all lanes at once; the values are finite.
-#[inline(always)]
-fn widen(values: &[f16], at: usize) -> Lane {
-    const BIAS: f32 = f32::from_bits((127 + 112) << 23);
-    let mut lane = [0.0; LANES];
-    for (lane, value) in lane.iter_mut().zip(&values[at..at + LANES]) {
-        // The sign fills the upper half; of it only the highest bit is kept.
-        let bits = (i32::from(value.to_bits() as i16) << 13) as u32 & 0x8fff_e000;
-        *lane = f32::from_bits(bits) * BIAS;
-    }
-    lane
-}
-
-#[inline(always)]
-fn fused<const FUSED: bool>(sum: &mut Lane, a: &Lane, b: &Lane) {
-    for lane in 0..LANES {
-        sum[lane] = if FUSED {
-            a[lane].mul_add(b[lane], sum[lane])
-        } else {
-            a[lane] * b[lane] + sum[lane]
-        };
-    }
-}
-
-#[inline(always)]
-fn add_lane(y: &mut [f32], at: usize, sign: f32, value: &Lane) {
-    for (y, value) in y[at..at + LANES].iter_mut().zip(value) {
-        *y += sign * value;
-    }
-}
-
-for_each_set! {
-    fn add_runs<>(
-        layout: &StencilLayout,
-        stencil: &Stencil,
-        runs: &Range<usize>,
-        sign: f32,
-        x: &[f32],
-        y: &mut [f32],
-    ) {
-        portable: add_runs_body::<false>(layout, stencil, runs, sign, x, y),
-        avx2: add_runs_body::<true>(layout, stencil, runs, sign, x, y),
-        avx512: add_runs_body::<true>(layout, stencil, runs, sign, x, y),
-    }
-}
-
-/// Adds the rows of the matrix that belong to some runs, and by symmetry the columns.
-#[inline(always)]
-fn add_runs_body<const FUSED: bool>(
-    layout: &StencilLayout,
-    stencil: &Stencil,
-    runs: &Range<usize>,
-    sign: f32,
-    x: &[f32],
-    y: &mut [f32],
-) {
-    let n = layout.rows.length;
-    let factor = sign * stencil.unit;
-    for (run, &start) in layout.rows.runs[runs.clone()]
-        .iter()
-        .zip(&layout.starts[runs.clone()])
-    {
-        for offset in (0..run.padded()).step_by(LANES) {
-            let here = run.first + offset;
-            let own = [load(x, here), load(x, n + here), load(x, 2 * n + here)];
-            let mut sum = [[0.0; LANES]; 3];
-            let numbers = &stencil.own[9 * (start + offset)..][..9 * LANES];
-            for a in 0..3 {
-                for b in 0..3 {
-                    let value = load(numbers, LANES * (3 * a + b));
-                    fused::<FUSED>(&mut sum[a], &value, &own[b]);
-                }
-            }
-            let numbers = &stencil.beside[BESIDE * (start + offset)..][..BESIDE * LANES];
-            for (numbers, &(row, dx)) in numbers.chunks_exact(9 * LANES).zip(&NEIGHBOURS[1..]) {
-                let there = (here as isize + run.rows[row] + dx) as usize;
-                let other = [load(x, there), load(x, n + there), load(x, 2 * n + there)];
-                let mut back = [[0.0; LANES]; 3];
-                for a in 0..3 {
-                    for b in 0..3 {
-                        let value = widen(numbers, LANES * (3 * a + b));
-                        fused::<FUSED>(&mut sum[a], &value, &other[b]);
-                        fused::<FUSED>(&mut back[b], &value, &own[a]);
-                    }
-                }
-                for b in 0..3 {
-                    add_lane(y, b * n + there, factor, &back[b]);
-                }
-            }
-            for a in 0..3 {
-                add_lane(y, a * n + here, factor, &sum[a]);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::product::widen;
     use super::*;
+    use crate::operator::InstructionSet;
 
     /// A ragged body with rows of many lengths: cells and points.
     fn ragged_body() -> (Vec<[u32; 3]>, Vec<[u32; 3]>, StencilLayout) {
