@@ -29,7 +29,7 @@ const GROWTH: f64 = 1.5;
 /// Largest forcing term.
 const LARGEST_FORCING: f64 = 0.2;
 /// Most iterations for which the positive tangent is kept. A vain try of the true one costs about what one of them does;
-/// without a bound a collapse takes a third more of them.
+/// without a bound the softening femur of 1 mm takes 308 Newton iterations instead of 281.
 const MOST_PATIENCE: usize = 4;
 /// Work of the out-of-balance force, over that at its start, at which a line search ends.
 const SETTLED: f64 = 0.8;

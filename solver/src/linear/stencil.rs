@@ -2,8 +2,8 @@
 //!
 //! Its product is bound by memory, so the blocks to the neighbours are kept in half precision and those of the points
 //! themselves in single: 270 bytes a point, a ninth of the 24x24 element matrices they are summed from. What rounding
-//! takes from the blocks to the neighbours goes to those of the points, so that a rigid translation still costs no energy.
-//! Without that a uniform bone would stand on springs, of 1e-4 of the diagonal, that its finest coarse level feels.
+//! takes from the blocks to the neighbours goes to those of the points, so that a rigid translation still costs no energy. On
+//! femora of 2 to 0.5 mm the iterations are as many without that.
 
 mod layout;
 mod product;
@@ -54,6 +54,7 @@ pub(crate) const FOLLOWING_POINTS: [[i32; 3]; NEIGHBOURS.len() - 1] = {
     }
     steps
 };
+
 /// The numbers of a stencil matrix, in units that half precision can hold.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stencil {
@@ -61,6 +62,7 @@ pub(crate) struct Stencil {
     own: Vec<f32>,
     /// Blocks to the following neighbours, likewise.
     beside: Vec<f16>,
+    /// N/mm that a number of 1 stands for; a power of two.
     unit: f32,
     /// All numbers unrounded, of the coarsest level only: what is factorised must be positive definite, and rounding
     /// would bend the modes of the whole body, which have the least energy.
