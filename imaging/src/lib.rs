@@ -11,6 +11,7 @@
 pub mod components;
 pub mod distance;
 pub mod error;
+pub mod extrapolate;
 pub mod filter;
 mod fraction;
 pub mod grid;

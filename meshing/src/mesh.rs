@@ -131,6 +131,28 @@ impl NodeSet {
 }
 
 impl<const N: usize> Mesh<N> {
+    /// Elements with those of the nodes that they use, which keep their order.
+    pub(crate) fn renumbered(nodes_mm: &[[f64; 3]], mut elements: Vec<[u32; N]>) -> Self {
+        let mut number = vec![u32::MAX; nodes_mm.len()];
+        for &node in elements.iter().flatten() {
+            number[node as usize] = 0;
+        }
+        let mut kept = Vec::new();
+        for (number, position) in number.iter_mut().zip(nodes_mm) {
+            if *number == 0 {
+                *number = kept.len() as u32;
+                kept.push(*position);
+            }
+        }
+        for node in elements.iter_mut().flatten() {
+            *node = number[*node as usize];
+        }
+        Self {
+            nodes_mm: kept,
+            elements,
+        }
+    }
+
     /// The nodes of the selected elements.
     pub fn nodes_of_elements(&self, name: &str, select: impl Fn(usize) -> bool) -> NodeSet {
         let nodes = self

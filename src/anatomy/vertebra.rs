@@ -276,6 +276,34 @@ fn least_squares_plane(
     Some((mean(points), normal * sign))
 }
 
+/// Part of the surface of label `inner` (faces of its voxels with another label or none) that label `outer` covers.
+pub fn enclosed_by(map: &imaging::LabelMap, inner: u16, outer: u16) -> f64 {
+    let size = map.grid.size;
+    let (mut faces, mut covered) = (0usize, 0usize);
+    for (index, _) in map
+        .data
+        .iter()
+        .enumerate()
+        .filter(|(_, label)| **label == inner)
+    {
+        let at = map.grid.voxel(index);
+        for axis in 0..3 {
+            for step in [0usize, 2] {
+                let mut next = at;
+                next[axis] = (at[axis] + step).wrapping_sub(1);
+                let label = if next[axis] < size[axis] {
+                    map.at(next[0], next[1], next[2])
+                } else {
+                    0
+                };
+                faces += usize::from(label != inner);
+                covered += usize::from(label == outer);
+            }
+        }
+    }
+    covered as f64 / faces.max(1) as f64
+}
+
 /// The body of a vertebra whose body and arch share a label: everything in front of the spinal canal,
 /// which is the hole that the arch closes in slices across the third array axis. Arrays run as RAS+
 /// (second axis anterior).

@@ -17,8 +17,10 @@ use solver::load_case::Prescribed;
 
 use super::cap::{self, CapOptions};
 use super::fall::cap_face;
+use super::tetrahedra::{self, TetrahedraOptions};
 use super::{
-    Body, BoneModel, Displacement, ElementKind, Lateral, Loading, Meshed, lattice_axis, prescribe,
+    Body, BoneModel, Displacement, ElementKind, Lateral, Loading, Meshed, Unloaded, lattice_axis,
+    prescribe,
 };
 use crate::anatomy::vertebra::ENDPLATE_DEPTH_MM;
 use crate::anatomy::{Check, VertebraLandmarks};
@@ -39,6 +41,10 @@ pub struct CompressionOptions {
     pub cap_labels: Vec<u16>,
     /// Loads the endplates themselves, without caps (`load.case` = `endplate_compression`).
     pub endplates: bool,
+    /// Quadratic tetrahedra instead of voxels; for endplates only.
+    pub tetrahedra: Option<TetrahedraOptions>,
+    /// Whether all labels are one bone, of which only loose pieces go; else each keeps its own largest piece.
+    pub one_bone: bool,
     /// Components across the load axis (`load.lateral`).
     pub lateral: Lateral,
     /// Displacement of the cranial face. Percentages refer to the distance of the cap faces, for
@@ -61,6 +67,8 @@ impl Default for CompressionOptions {
             caps: CapOptions::default(),
             cap_labels: Vec::new(),
             endplates: false,
+            tetrahedra: None,
+            one_bone: false,
             lateral: Lateral::Free,
             displacement: Displacement::Percent(0.68),
         }
@@ -100,7 +108,7 @@ pub fn build(
         .first()
         .context("no label value of the vertebra is given")?;
     let mut checks = Vec::new();
-    let (labelled, dropped) = clean_labels(&input.labels, labels, &options.cap_labels)?;
+    let (labelled, dropped) = clean_labels(&input.labels, labels, options)?;
     if dropped > 0 {
         checks.push(Check::pass(
             "label_pieces",
@@ -111,6 +119,11 @@ pub fn build(
     let mut posed = Posed::new(input.density.clone(), labelled)?.cropped(options.pose.margin_mm)?;
     if options.smooth_sigma_mm > 0.0 {
         posed.labels = smooth_labels(&posed.labels, options.smooth_sigma_mm)?;
+    }
+    if let Some(tetrahedra) = &options.tetrahedra {
+        return between_endplates_of_tetrahedra(
+            posed, body_label, landmarks, tetrahedra, options, checks,
+        );
     }
     let posed = on_model_grid(posed, landmarks, options, &mut checks)?;
     let mut model = if !options.cap_labels.is_empty() {
@@ -135,9 +148,14 @@ pub fn build(
 }
 
 /// Largest piece of every bone label, or, with cap labels, of all of them together. Other labels go.
-fn clean_labels(map: &LabelMap, labels: &[u16], cap_labels: &[u16]) -> Result<(LabelMap, usize)> {
+fn clean_labels(
+    map: &LabelMap,
+    labels: &[u16],
+    options: &CompressionOptions,
+) -> Result<(LabelMap, usize)> {
+    let cap_labels = &options.cap_labels;
     let wanted: Vec<u16> = labels.iter().chain(cap_labels).copied().collect();
-    let groups: Vec<Vec<u16>> = if cap_labels.is_empty() {
+    let groups: Vec<Vec<u16>> = if cap_labels.is_empty() && !options.one_bone {
         labels.iter().map(|&label| vec![label]).collect()
     } else {
         vec![wanted.clone()]
@@ -190,15 +208,7 @@ fn on_model_grid(
     checks: &mut Vec<Check>,
 ) -> Result<Posed> {
     let pose = &options.pose;
-    let rotation = match &options.orientation {
-        Orientation::None => None,
-        Orientation::Matrix(matrix) => Some(*matrix),
-        Orientation::Anatomical => Some(upright_rotation(
-            landmarks
-                .context("the anatomical pose needs the vertebra's landmarks")?
-                .axis,
-        )),
-    };
+    let rotation = rotation(landmarks, options)?;
     if rotation.is_none() {
         if let Some(tilt) = landmarks.map(|l| l.tilt_deg).filter(|&tilt| tilt > 5.0) {
             checks.push(Check::review(
@@ -221,6 +231,22 @@ fn on_model_grid(
         h,
         pose.interpolation,
     )
+}
+
+/// From image axes to model axes; `None` when they are the same.
+fn rotation(
+    landmarks: Option<&VertebraLandmarks>,
+    options: &CompressionOptions,
+) -> Result<Option<Matrix3<f64>>> {
+    Ok(match &options.orientation {
+        Orientation::None => None,
+        Orientation::Matrix(matrix) => Some(*matrix),
+        Orientation::Anatomical => Some(upright_rotation(
+            landmarks
+                .context("the anatomical pose needs the vertebra's landmarks")?
+                .axis,
+        )),
+    })
 }
 
 const CRANIAL: Outward = Outward {
@@ -372,7 +398,7 @@ fn between_endplates(
         .frame
         .direction_to_model((-landmarks.axis).into());
     compress(
-        meshed,
+        meshed.unloaded(),
         loaded,
         fixed,
         down,
@@ -380,6 +406,48 @@ fn between_endplates(
         options,
         checks,
     )
+}
+
+/// The same on quadratic tetrahedra: triangles of the body's surface that face up or down, within 3 mm of the planes.
+fn between_endplates_of_tetrahedra(
+    posed: Posed,
+    body_label: u16,
+    landmarks: Option<&VertebraLandmarks>,
+    tetrahedra: &TetrahedraOptions,
+    options: &CompressionOptions,
+    mut checks: Vec<Check>,
+) -> Result<BoneModel> {
+    let turn = rotation(landmarks, options)?;
+    let landmarks = landmarks.context("compression of the endplates needs the landmarks")?;
+    let bone = tetrahedra::mesh(posed, body_label, turn, tetrahedra, &mut checks)?;
+    let up = Vector3::from(bone.mesh.frame().direction_to_model(landmarks.axis.into()));
+    let (loaded, upper_mm2) = tetrahedra::endplate_nodes(
+        "cranial_endplate",
+        &bone,
+        body_label,
+        up,
+        &landmarks.cranial,
+    )?;
+    let (fixed, lower_mm2) =
+        tetrahedra::endplate_nodes("caudal_endplate", &bone, body_label, -up, &landmarks.caudal)?;
+    for (name, area) in [("cranial", upper_mm2), ("caudal", lower_mm2)] {
+        checks.push(Check::pass(
+            &format!("{name}_loaded_area"),
+            area,
+            format!("{area:.0} mm² of the mesh's surface are the {name} endplate"),
+        ));
+    }
+    let mut model = compress(
+        bone,
+        loaded,
+        fixed,
+        (-up).into(),
+        landmarks.height_mm,
+        options,
+        checks,
+    )?;
+    model.bone_height_mm = Some(landmarks.height_mm);
+    Ok(model)
 }
 
 /// Compression along the model's own z axis.
@@ -392,7 +460,7 @@ fn along_z(
     checks: Vec<Check>,
 ) -> Result<BoneModel> {
     compress(
-        meshed,
+        meshed.unloaded(),
         loaded,
         fixed,
         [0.0, 0.0, -1.0],
@@ -404,7 +472,7 @@ fn along_z(
 
 /// Prescribes the motion of the two faces.
 fn compress(
-    meshed: Meshed,
+    meshed: Unloaded,
     loaded: NodeSet,
     fixed: NodeSet,
     direction: [f64; 3],
@@ -469,12 +537,12 @@ fn compress(
 /// the two shifts and the turn that are left, and carry no force, so which nodes they are does not
 /// matter.
 fn three_point_constraints(
-    meshed: &Meshed,
+    meshed: &Unloaded,
     face: &NodeSet,
     axis: usize,
 ) -> Result<[Prescribed; 3]> {
     let [u, v] = [(axis + 1) % 3, (axis + 2) % 3];
-    let at = |node: &u32| meshed.mesh.mesh.nodes_mm[*node as usize];
+    let at = |node: &u32| meshed.mesh.nodes_mm()[*node as usize];
     let by = |a: &&u32, b: &&u32| at(a)[u].total_cmp(&at(b)[u]);
     let (Some(&first), Some(&last)) = (face.nodes.iter().min_by(by), face.nodes.iter().max_by(by))
     else {

@@ -6,14 +6,19 @@
 pub mod cap;
 pub mod compression;
 pub mod fall;
+mod mesh;
 mod retain;
 pub mod stance;
+pub mod tetrahedra;
 
 use anyhow::{Context, Result, bail, ensure};
 use imaging::{Grid, LabelMap, Mask, Volume};
+use meshing::sampling::ElementSamples;
 use meshing::{NodeSet, VoxelMesh, keep_anchored};
 use nalgebra::Vector3;
 use solver::load_case::{LoadCase, Prescribed};
+
+pub use mesh::BoneMesh;
 
 use crate::anatomy::Check;
 use crate::pose::Posed;
@@ -72,14 +77,16 @@ impl Displacement {
 /// A bone ready to be loaded.
 #[derive(Clone, Debug)]
 pub struct BoneModel {
-    /// The mesh; model frame = array axes of `density`.
-    pub mesh: VoxelMesh,
+    /// The mesh; the model frame of voxels runs along the array axes of `density`.
+    pub mesh: BoneMesh,
     /// What each element is made of.
     pub kinds: Vec<ElementKind>,
     /// Label value of each element; 0 for a cap that was built on.
     pub labels: Vec<u16>,
     /// Density of each element, mg/cm³; 0 for caps, which do not use it.
     pub density_mg_cm3: Vec<f64>,
+    /// Densities at the sampling points of every element, mg/cm³, where the laws are to be applied there.
+    pub samples: Option<ElementSamples>,
     /// Elastic constants of the cap elements.
     pub cap: Elastic,
     /// Elastic constants of the influence region.
@@ -258,6 +265,42 @@ impl Meshed {
             .collect()
     }
 
+    /// The same, whatever it is meshed with.
+    pub fn unloaded(self) -> Unloaded {
+        Unloaded {
+            mesh: BoneMesh::Voxels(self.mesh),
+            kinds: self.kinds,
+            labels: self.labels,
+            density_mg_cm3: self.density_mg_cm3,
+            samples: None,
+            posed: self.posed,
+            dropped_voxels: self.dropped_voxels,
+        }
+    }
+
+    /// Puts the load on.
+    pub fn with(
+        self,
+        loading: Loading,
+        caps: [Elastic; 2],
+        checks: Vec<Check>,
+    ) -> Result<BoneModel> {
+        self.unloaded().with(loading, caps, checks)
+    }
+}
+
+/// A meshed bone of any kind of element, before the load.
+pub(crate) struct Unloaded {
+    pub mesh: BoneMesh,
+    pub kinds: Vec<ElementKind>,
+    pub labels: Vec<u16>,
+    pub density_mg_cm3: Vec<f64>,
+    pub samples: Option<ElementSamples>,
+    pub posed: Posed,
+    pub dropped_voxels: usize,
+}
+
+impl Unloaded {
     /// Puts the load on.
     pub fn with(
         self,
@@ -296,6 +339,7 @@ impl Meshed {
             kinds: self.kinds,
             labels: self.labels,
             density_mg_cm3: self.density_mg_cm3,
+            samples: self.samples,
             cap: caps[0],
             influence: caps[1],
             density: self.posed.density,

@@ -105,7 +105,7 @@ fn a_real_femur_stands_on_its_cut_end() {
     let model = stance::build(&input, &landmarks, &options).unwrap();
     // The scan ends its slices: the held layer is the lowest of the model, and the shaft's section of
     // about 700 mm² has about 175 nodes of 4 mm² in each of its two layers.
-    let z = |n: &u32| model.mesh.mesh.nodes_mm[*n as usize][2];
+    let z = |n: &u32| model.mesh.nodes_mm()[*n as usize][2];
     assert!(model.fixed.nodes.iter().all(|n| z(n) <= 2.0));
     assert!(
         (300..480).contains(&model.fixed.nodes.len()),
@@ -118,7 +118,7 @@ fn a_real_femur_stands_on_its_cut_end() {
         "{}",
         model.loaded.nodes.len()
     );
-    let volume = model.mesh.mesh.elements.len() as f64 * 8.0;
+    let volume = model.mesh.element_count() as f64 * 8.0;
     let own = mask.count() as f64 * mask.grid.voxel_volume_mm3();
     assert!((volume / own - 1.0).abs() < 0.005, "{volume} {own}");
 }
@@ -145,8 +145,8 @@ fn the_disc_labelled_vertebra_has_the_published_mesh() {
     };
     options.pose.voxel_mm = 0.0;
     let model = compression::build(&input, &[1, 2, 3, 4], None, &options).unwrap();
-    assert_eq!(model.mesh.mesh.elements.len(), 67_186);
-    assert_eq!(model.mesh.mesh.nodes_mm.len(), 77_892);
+    assert_eq!(model.mesh.element_count(), 67_186);
+    assert_eq!(model.mesh.nodes_mm().len(), 77_892);
     assert_eq!(model.count(ElementKind::Cap), 7015 + 6425);
     // The published height is 29 mm from end to end; the mean over the hollow endplates is less. The processes
     // reach 49 mm and must not count.
@@ -156,14 +156,14 @@ fn the_disc_labelled_vertebra_has_the_published_mesh() {
     let below = Vector3::from(
         model
             .mesh
-            .frame
-            .to_world(model.mesh.mesh.nodes_mm[model.fixed.nodes[0] as usize]),
+            .frame()
+            .to_world(model.mesh.nodes_mm()[model.fixed.nodes[0] as usize]),
     );
     let above = Vector3::from(
         model
             .mesh
-            .frame
-            .to_world(model.mesh.mesh.nodes_mm[model.loaded.nodes[0] as usize]),
+            .frame()
+            .to_world(model.mesh.nodes_mm()[model.loaded.nodes[0] as usize]),
     );
     assert!(below.z < above.z - 20.0);
     assert_eq!(

@@ -1,16 +1,19 @@
 //! Taking elements out of a finished model.
 
-use super::BoneModel;
+use super::{BoneMesh, BoneModel};
 
 impl BoneModel {
-    /// Keeps only the elements marked in `keep` (one flag per element), and the nodes they use; sets,
+    /// Keeps only the elements of a voxel mesh marked in `keep` (one flag per element), and the nodes they use; sets,
     /// supports and loads on nodes that go are dropped with them.
     pub fn retain_elements(&mut self, keep: &[bool]) {
         fn filter<T>(values: &mut Vec<T>, keep: &[bool]) {
             let mut flags = keep.iter();
             values.retain(|_| flags.next().copied().unwrap_or(true));
         }
-        let mesh = &mut self.mesh;
+        // Only voxels vanish: the published bin slip that makes them is one of voxel meshes.
+        let BoneMesh::Voxels(mesh) = &mut self.mesh else {
+            return;
+        };
         filter(&mut mesh.mesh.elements, keep);
         filter(&mut mesh.lattice.element_cells, keep);
         filter(&mut mesh.element_voxels, keep);

@@ -29,8 +29,8 @@ fn world(model: &BoneModel, node: u32) -> Vector3<f64> {
     Vector3::from(
         model
             .mesh
-            .frame
-            .to_world(model.mesh.mesh.nodes_mm[node as usize]),
+            .frame()
+            .to_world(model.mesh.nodes_mm()[node as usize]),
     )
 }
 
@@ -41,7 +41,7 @@ fn stance_on_the_ct_grid_loads_the_top_of_the_head_and_holds_the_cut() {
     options.pose.voxel_mm = 0.0;
     let model = stance::build(&input, &landmarks, &options).unwrap();
     // The load runs down the shaft, which leans by 10 degrees about y: (sin 10, 0, cos 10) upwards.
-    let down = Vector3::from(model.mesh.frame.direction_to_world(model.direction));
+    let down = Vector3::from(model.mesh.frame().direction_to_world(model.direction));
     let lean = Vector3::new(-10f64.to_radians().sin(), 0.0, -10f64.to_radians().cos());
     assert!(down.dot(&lean) > 0.9998, "{down}");
     let up = -down;
@@ -144,10 +144,10 @@ fn free_lateral_components_need_the_anatomical_pose() {
         .fixed
         .nodes
         .iter()
-        .map(|&n| model.mesh.mesh.nodes_mm[n as usize][2]);
+        .map(|&n| model.mesh.nodes_mm()[n as usize][2]);
     assert!(lowest.fold(f64::MIN, f64::max) <= 2.0 + 1e-9);
     // A volume of 100 + 2 + ... : the resampled bone keeps its volume within 1 %.
-    let kept = model.mesh.mesh.elements.len() as f64 * 8.0;
+    let kept = model.mesh.element_count() as f64 * 8.0;
     let below = landmarks.lesser_trochanter.unwrap().tip_mm - 100.0;
     let own = (0..input.labels.data.len())
         .filter(|&n| input.labels.data[n] != 0)
@@ -173,7 +173,7 @@ fn a_load_tilted_to_lateral_pushes_the_head_away_from_medial() {
     };
     options.pose.voxel_mm = 0.0;
     let model = stance::build(&input, &landmarks, &options).unwrap();
-    let push = Vector3::from(model.mesh.frame.direction_to_world(model.direction));
+    let push = Vector3::from(model.mesh.frame().direction_to_world(model.direction));
     assert!((push.dot(&landmarks.medial) + 20f64.to_radians().sin()).abs() < 1e-9);
     assert!((push.dot(&landmarks.shaft.direction) + 20f64.to_radians().cos()).abs() < 1e-9);
 }
@@ -235,12 +235,12 @@ fn the_sideways_fall_stands_as_the_load_case_says() {
     let mut options = FallOptions::default();
     options.pose.voxel_mm = 2.0;
     let model = fall::build(&input, Some(&landmarks), None, &options).unwrap();
-    let to_model = |v: Vector3<f64>| Vector3::from(model.mesh.frame.direction_to_model(v.into()));
+    let to_model = |v: Vector3<f64>| Vector3::from(model.mesh.frame().direction_to_model(v.into()));
     let (sin, cos) = 15f64.to_radians().sin_cos();
     assert!((to_model(landmarks.shaft.direction) - Vector3::new(0.0, -sin, cos)).norm() < 1e-9);
     assert!((to_model(landmarks.medial) - Vector3::new(0.0, cos, sin)).norm() < 1e-9);
-    assert!(model.mesh.frame.rotation.determinant() > 0.0);
-    let y = |n: &u32| model.mesh.mesh.nodes_mm[*n as usize][1];
+    assert!(model.mesh.frame().rotation.determinant() > 0.0);
+    let y = |n: &u32| model.mesh.nodes_mm()[*n as usize][1];
     let head = y(&model.loaded.nodes[0]);
     let trochanter = y(&model.fixed.nodes[0]);
     assert!(model.loaded.nodes.iter().all(|n| y(n) == head));
@@ -249,7 +249,7 @@ fn the_sideways_fall_stands_as_the_load_case_says() {
     let cap_distance = model.cap_distance_mm.unwrap();
     assert!((head - trochanter - cap_distance).abs() < 1e-9);
     assert!((model.displacement_mm - 0.04 * cap_distance).abs() < 1e-12);
-    let ys = model.mesh.mesh.nodes_mm.iter().map(|x| x[1]);
+    let ys = model.mesh.nodes_mm().iter().map(|x| x[1]);
     assert!(
         ys.clone().fold(f64::MIN, f64::max) == head && ys.fold(f64::MAX, f64::min) == trochanter
     );
@@ -265,11 +265,11 @@ fn the_sideways_fall_stands_as_the_load_case_says() {
     let along = |x: &[f64; 3]| Vector3::from(*x).dot(&n);
     let bone: Vec<f64> = (0..model.kinds.len())
         .filter(|&e| model.kinds[e] == ElementKind::Bone)
-        .map(|e| along(&model.mesh.centre_mm(e)))
+        .map(|e| along(&model.mesh.voxels().unwrap().centre_mm(e)))
         .collect();
     let end = bone.iter().copied().fold(f64::MAX, f64::min);
     for &node in &distal.nodes {
-        let above = along(&model.mesh.mesh.nodes_mm[node as usize]) - end;
+        let above = along(&model.mesh.nodes_mm()[node as usize]) - end;
         assert!((-2.0..6.0 + 1.5 + 2.5).contains(&above), "{above}");
     }
     // 1.2 times the width of the proximal 40 mm is longer than what stands here is wide.
@@ -333,7 +333,7 @@ fn a_block_between_caps_voxel_by_voxel() {
     // 0.68 % of 18 mm.
     assert!((model.displacement_mm - 0.1224).abs() < 1e-12);
     assert_eq!(model.prescribed.len(), 49 + 3 * 49);
-    let z = |n: &u32| model.mesh.mesh.nodes_mm[*n as usize][2];
+    let z = |n: &u32| model.mesh.nodes_mm()[*n as usize][2];
     assert!(model.loaded.nodes.iter().all(|n| z(n) == 18.0));
     assert!(model.fixed.nodes.iter().all(|n| z(n) == 0.0));
     for (e, kind) in model.kinds.iter().enumerate() {
@@ -390,7 +390,7 @@ fn discs_of_the_label_map_are_told_apart_by_their_height() {
     let model = compression::build(&input, &[1, 2], None, &options).unwrap();
     assert_eq!(model.count(ElementKind::Cap), 144);
     assert_eq!(model.count(ElementKind::Bone), 392);
-    let z = |n: &u32| model.mesh.mesh.nodes_mm[*n as usize][2];
+    let z = |n: &u32| model.mesh.nodes_mm()[*n as usize][2];
     assert!(model.loaded.nodes.len() == 49 && model.loaded.nodes.iter().all(|n| z(n) == 14.0));
     assert!(model.fixed.nodes.len() == 49 && model.fixed.nodes.iter().all(|n| z(n) == 0.0));
     assert_eq!(model.displacement_mm, 0.2);

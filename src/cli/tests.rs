@@ -123,7 +123,7 @@ fn wrong_lines_end_with_2_and_say_why() {
             "internal calibration is not available yet",
         ),
         (
-            "--ct c --bone vertebra --calibration density --mask m --label 1 --out o",
+            "--ct c --bone femur --calibration density --mask m --label 1 --set mesh.kind=tet10 --out o",
             "mesh.kind=hex",
         ),
         (

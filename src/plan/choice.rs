@@ -92,6 +92,16 @@ choice! {
 }
 
 choice! {
+    /// What fills a surface with tetrahedra.
+    TetMesher {
+        /// TetGen, and the lattice mesher where it fails or is not built in.
+        Tetgen = "tetgen",
+        /// A body-centred cubic lattice cut at the surface (isosurface stuffing).
+        Lattice = "lattice",
+    }
+}
+
+choice! {
     /// How image values are interpolated between voxels.
     Interpolation {
         /// Interpolating cubic B-spline with prefilter and mirror ends.

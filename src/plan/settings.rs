@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::choice::{
     ConstitutiveModel, Coverage, Criterion, ElementFormulation, Interpolation, Lateral, LoadKind,
-    MeshKind, Resampling, Sampling, Softening,
+    MeshKind, Resampling, Sampling, Softening, TetMesher,
 };
 use super::value::{Direction, Orientation, SettingValue};
 
@@ -112,6 +112,8 @@ settings! {
         voxel_mm: f64 [0.0, 10.0],
         /// Target volume of a tetrahedron, mm3.
         tet_volume_mm3: f64 [0.01, 1000.0],
+        /// What fills the surface with tetrahedra.
+        tet_mesher: TetMesher,
         /// Interpolation of the density between voxels.
         interpolation: Interpolation,
         /// Two resamplings (cubes, then rotation) or one, where the bone is turned.
@@ -138,6 +140,8 @@ settings! {
         cortical_threshold_g_cm3: f64 [0.0, 10.0],
         /// How voxels give their value to a tetrahedron.
         sampling: Sampling,
+        /// Outer layers of the bone's voxels that tetrahedra do not sample; the image is continued from further in. 0 = none.
+        sampling_erosion_voxels: usize [0.0, 5.0],
     }
     /// From density to stiffness and strength.
     material: MaterialSettings {

@@ -77,9 +77,11 @@ impl Plan {
     /// # Errors
     /// A [`Failure`] of kind usage.
     pub fn check_available(&self) -> anyhow::Result<()> {
-        if self.settings.mesh.kind == MeshKind::Tet10 {
+        let case = self.settings.load.case;
+        if self.settings.mesh.kind == MeshKind::Tet10 && case != LoadKind::EndplateCompression {
             return Err(Failure::usage(format!(
-                "tetrahedral meshes are not available yet, and mesh.kind is tet10 ({})",
+                "tetrahedra are available for load.case=endplate_compression only; load.case is {case} ({}) and mesh.kind is tet10 ({})",
+                self.origin("load.case"),
                 self.origin("mesh.kind")
             ))
             .with_help("add --set mesh.kind=hex")
@@ -308,6 +310,12 @@ impl Plan {
             material.model,
             ConstitutiveModel::Secant | ConstitutiveModel::SecantExplicit
         );
+        if material.bins > 0 && self.settings.mesh.kind == MeshKind::Tet10 {
+            return found(
+                "bins of moduli belong to benchmarks on voxels, and mesh.kind is tet10",
+                "set material.bins to 0; `export --bins` groups materials for other programs",
+            );
+        }
         if secant && self.settings.mesh.kind == MeshKind::Tet10 {
             return found(
                 "the secant model is one for hexahedra",

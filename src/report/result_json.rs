@@ -78,7 +78,7 @@ pub struct MeshStatistics {
     pub nodes: usize,
     /// Mean element volume, mm³.
     pub mean_volume_mm3: f64,
-    /// Smallest scaled Jacobian; 1 for a cube.
+    /// Smallest scaled Jacobian of hexahedra, 1 for a cube; smallest radius ratio of tetrahedra, 1 for a regular one.
     pub min_quality: Option<f64>,
 }
 

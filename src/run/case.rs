@@ -20,6 +20,8 @@ use crate::pose::Posed;
 use crate::progress::Progress;
 use crate::report::result_json::{Check, CheckStatus};
 
+/// A label that covers more of the body's surface than this is its cortex; pedicles cover about a tenth.
+const ENCLOSED: f64 = 0.5;
 /// Label values of the built-in networks that say the side of a femur.
 const LEFT_FEMUR: u16 = 1;
 const RIGHT_FEMUR: u16 = 2;
@@ -38,6 +40,8 @@ pub struct Case {
     pub level: Option<Level>,
     femur: Option<FemurLandmarks>,
     vertebra: Option<VertebraLandmarks>,
+    /// Body of a vertebra whose one label also covers its arch.
+    split_body: Option<Mask>,
     /// The quality gates so far.
     pub checks: Vec<Check>,
     /// The scan's own grid: images are written on it.
@@ -92,6 +96,7 @@ impl Case {
             level: None,
             femur: None,
             vertebra: None,
+            split_body: None,
             scan_grid,
         };
         case.add(stated_sides(&request.ct)?);
@@ -160,9 +165,13 @@ impl Case {
                 [_] => {
                     let (body, check) = split_body(&single)?;
                     self.add(check);
+                    self.split_body = Some(body.clone());
                     body
                 }
-                _ => select(&self.labels, &subject.label[..1])?,
+                _ => {
+                    self.join_cortex(&subject.label);
+                    select(&self.labels, &subject.label[..1])?
+                }
             };
             match VertebraLandmarks::find(&body) {
                 Ok((landmarks, checks)) => {
@@ -178,6 +187,31 @@ impl Case {
             }
         }
         Ok(())
+    }
+
+    /// Gives the first label, the body's, to every other one that encloses it: some label maps draw the body's cortex as a
+    /// label of its own, and endplates are found on the outside.
+    fn join_cortex(&mut self, labels: &[u16]) {
+        let Some((&body, others)) = labels.split_first() else {
+            return;
+        };
+        for &other in others {
+            let part = anatomy::vertebra::enclosed_by(&self.labels, body, other);
+            if part < ENCLOSED {
+                continue;
+            }
+            for label in self.labels.data.iter_mut().filter(|label| **label == other) {
+                *label = body;
+            }
+            self.add(anatomy::Check::pass(
+                "vertebra_cortex",
+                100.0 * part,
+                format!(
+                    "label {other} covers {:.0} % of the surface of the body's label {body}: it is taken for the body's cortex",
+                    100.0 * part
+                ),
+            ));
+        }
     }
 
     /// Erodes or dilates all labels of the bone as one; a voxel that is gained takes the first label.
@@ -250,12 +284,24 @@ impl Case {
             LoadKind::EndplateCompression | LoadKind::PlatenCompression => {
                 // The labels of the built-in networks name left femora and vertebrae alike: here the
                 // first given is the body.
-                compression::build(
-                    &input,
-                    &plan.subject.label,
-                    self.vertebra.as_ref(),
-                    &options::compression(plan)?,
-                )
+                let mut labels = plan.subject.label.clone();
+                labels.retain(|label| self.labels.data.contains(label));
+                let mut input = input;
+                let mut options = options::compression(plan)?;
+                if let (Some(body), true) = (&self.split_body, options.endplates) {
+                    // Only the body bears the load: its arch gets a label of its own.
+                    let arch = labels.iter().max().map_or(1, |last| last.saturating_add(1));
+                    for (label, &inside) in input.labels.data.iter_mut().zip(&body.data) {
+                        if *label != 0 && !inside {
+                            *label = arch;
+                        }
+                    }
+                    if input.labels.data.contains(&arch) {
+                        labels.push(arch);
+                    }
+                    options.one_bone = true;
+                }
+                compression::build(&input, &labels, self.vertebra.as_ref(), &options)
             }
         }
         .context("the model cannot be built")

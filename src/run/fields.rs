@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use solver::Snapshot;
 
 use super::Assigned;
-use crate::bone_model::BoneModel;
+use crate::bone_model::{BoneMesh, BoneModel};
 
 /// Files a series holds at most, the first maximum and the last state besides.
 const FRAMES: usize = 10;
@@ -108,34 +108,21 @@ impl<'a> FieldWriter<'a> {
 
     fn write(&mut self, frame: &Frame) -> anyhow::Result<()> {
         let name = format!("fields_{:03}.vtu", self.steps.len() + 1);
-        self.vtu(Some(frame)).write(&self.directory.join(&name))?;
+        let point_data = vec![Field::vector("displacement_mm", &frame.displacements)];
+        let cell_data = vec![
+            Field::scalar("density_mg_cm3", Values::F32(&self.density)),
+            Field::scalar("youngs_modulus_mpa", Values::F32(&self.modulus)),
+            Field::scalar("von_mises_mpa", Values::F32(&frame.von_mises)),
+            Field::scalar(
+                "equivalent_plastic_strain",
+                Values::F32(&frame.plastic_strain),
+            ),
+            Field::scalar("secant_modulus_mpa", Values::F32(&frame.secant_modulus)),
+        ];
+        let path = self.directory.join(&name);
+        write_vtu(&path, &self.model.mesh, point_data, cell_data)?;
         self.steps.push((frame.displacement_mm, name));
         Ok(())
-    }
-
-    fn vtu<'f>(&'f self, frame: Option<&'f Frame>) -> Vtu<'f, 8> {
-        let mut vtu = Vtu {
-            mesh: &self.model.mesh.mesh,
-            frame: Some(&self.model.mesh.frame),
-            point_data: Vec::new(),
-            cell_data: vec![
-                Field::scalar("density_mg_cm3", Values::F32(&self.density)),
-                Field::scalar("youngs_modulus_mpa", Values::F32(&self.modulus)),
-            ],
-        };
-        if let Some(frame) = frame {
-            vtu.point_data
-                .push(Field::vector("displacement_mm", &frame.displacements));
-            vtu.cell_data.extend([
-                Field::scalar("von_mises_mpa", Values::F32(&frame.von_mises)),
-                Field::scalar(
-                    "equivalent_plastic_strain",
-                    Values::F32(&frame.plastic_strain),
-                ),
-                Field::scalar("secant_modulus_mpa", Values::F32(&frame.secant_modulus)),
-            ]);
-        }
-        vtu
     }
 
     /// Writes what is pending and the index of the series.
@@ -157,12 +144,33 @@ impl<'a> FieldWriter<'a> {
 /// Writes a mesh with its densities.
 pub fn write_mesh(path: &Path, model: &BoneModel) -> anyhow::Result<()> {
     let density: Vec<f32> = model.density_mg_cm3.iter().map(|&v| v as f32).collect();
-    Vtu {
-        mesh: &model.mesh.mesh,
-        frame: Some(&model.mesh.frame),
-        point_data: Vec::new(),
-        cell_data: vec![Field::scalar("density_mg_cm3", Values::F32(&density))],
+    let cell_data = vec![Field::scalar("density_mg_cm3", Values::F32(&density))];
+    write_vtu(path, &model.mesh, Vec::new(), cell_data)
+}
+
+/// Writes a mesh and its fields in the patient's coordinates.
+fn write_vtu(
+    path: &Path,
+    mesh: &BoneMesh,
+    point_data: Vec<Field>,
+    cell_data: Vec<Field>,
+) -> anyhow::Result<()> {
+    let frame = Some(mesh.frame());
+    match mesh {
+        BoneMesh::Voxels(mesh) => Vtu {
+            mesh: &mesh.mesh,
+            frame,
+            point_data,
+            cell_data,
+        }
+        .write(path)?,
+        BoneMesh::Tetrahedra(mesh) => Vtu {
+            mesh: &mesh.mesh,
+            frame,
+            point_data,
+            cell_data,
+        }
+        .write(path)?,
     }
-    .write(path)?;
     Ok(())
 }

@@ -6,7 +6,8 @@ use calibration::density::DensityConversion;
 use calibration::law::{ElasticityLaw, StrengthForm, StrengthLaw};
 use calibration::post_yield::{PostYieldCurve, Softening, TissueKind};
 use calibration::{DensityKind, ElementDensity};
-use solver::{Formulation, HardeningCurve, MaterialModel, Materials, Model, SolidMesh};
+use meshing::sampling::SAMPLES;
+use solver::{Formulation, HardeningCurve, MaterialModel, Materials, Model};
 
 use crate::bone_model::{BoneModel, ElementKind};
 use crate::exit::{EndWith as _, Failure, Kind};
@@ -32,10 +33,7 @@ impl Assigned {
     /// The body for the solver.
     pub fn body(&self, model: &BoneModel, plan: &Plan) -> Model {
         Model {
-            mesh: SolidMesh::Voxels {
-                mesh: model.mesh.mesh.clone(),
-                lattice: model.mesh.lattice.clone(),
-            },
+            mesh: model.mesh.solid(),
             materials: self.materials.clone(),
             formulation: match plan.settings.element.formulation {
                 ElementFormulation::Bbar => Formulation::BBar,
@@ -74,6 +72,7 @@ pub fn assign(model: &mut BoneModel, kind: DensityKind, plan: &Plan) -> anyhow::
     };
     let mut checks = Vec::new();
     let mut modulus: Vec<f64>;
+    let mut sampled = None;
     let (mut density, mut clamped) = prepare(model.density_mg_cm3.clone())?;
     if settings.bins > 0 {
         let grid = model.density.data.iter().map(|&v| f64::from(v)).collect();
@@ -112,19 +111,43 @@ pub fn assign(model: &mut BoneModel, kind: DensityKind, plan: &Plan) -> anyhow::
             model.retain_elements(&keep);
         }
     } else {
-        let evaluated = law.modulus(&density).kind(Kind::Input)?;
-        clamped = clamped.max(evaluated.clamped);
+        // The law at each sampling point, or of each element's density.
+        let points = match &model.samples {
+            Some(samples) => prepare(samples.values.clone())?.0,
+            None => density.clone(),
+        };
+        let evaluated = law.modulus(&points).kind(Kind::Input)?;
         if evaluated.outside_range > 0 {
+            let what = if model.samples.is_some() {
+                "sampling points"
+            } else {
+                "elements"
+            };
             checks.push(note(
                 "law_range",
                 evaluated.outside_range,
                 format!(
-                    "{} elements lie outside the densities that {} vouches for",
+                    "{} {what} lie outside the densities that {} vouches for",
                     evaluated.outside_range, law.citation
                 ),
             ));
         }
-        modulus = evaluated.mpa;
+        match &model.samples {
+            Some(samples) => {
+                modulus = samples.means(&evaluated.mpa);
+                let floor = |n: usize| law.at_mpa(points.mg_cm3[n]) <= law.floor.mpa;
+                clamped = clamped.max(
+                    (0..modulus.len())
+                        .filter(|e| (e * SAMPLES..(e + 1) * SAMPLES).any(floor))
+                        .count(),
+                );
+                sampled = Some((points, evaluated.mpa));
+            }
+            None => {
+                modulus = evaluated.mpa;
+                clamped = clamped.max(evaluated.clamped);
+            }
+        }
     }
     if clamped > 0 {
         checks.push(note(
@@ -147,7 +170,7 @@ pub fn assign(model: &mut BoneModel, kind: DensityKind, plan: &Plan) -> anyhow::
         ElementKind::Cap => model.cap.poissons_ratio,
         ElementKind::Influence => model.influence.poissons_ratio,
     };
-    let (curve, curves) = curves(model, &density, &modulus, plan)?;
+    let (curve, curves) = curves(model, &density, &modulus, sampled.as_ref(), plan)?;
     let materials = Materials {
         poissons_ratio: model.kinds.iter().map(ratio).collect(),
         youngs_modulus_mpa: modulus,
@@ -236,6 +259,7 @@ fn curves(
     model: &BoneModel,
     density: &ElementDensity,
     modulus: &[f64],
+    sampled: Option<&(ElementDensity, Vec<f64>)>,
     plan: &Plan,
 ) -> anyhow::Result<(Vec<u32>, Vec<HardeningCurve>)> {
     let load = &plan.settings.load;
@@ -247,8 +271,13 @@ fn curves(
     let Some(law) = strength_law(plan, density.kind)? else {
         return Ok((numbers, curves));
     };
-    let strength = law.strength(density, modulus).kind(Kind::Input)?.mpa;
-    let softening = softening(model, plan)?;
+    let strength = match (sampled, &model.samples) {
+        (Some((points, moduli)), Some(samples)) => {
+            let at_points = law.strength(points, moduli).kind(Kind::Input)?.mpa;
+            samples.means(&at_points)
+        }
+        _ => law.strength(density, modulus).kind(Kind::Input)?.mpa,
+    };
     let mut shared: [Option<u32>; 2] = [None; 2];
     for element in 0..modulus.len() {
         let mut direct =
@@ -267,7 +296,7 @@ fn curves(
             ElementKind::Cap => Materials::ELASTIC,
             ElementKind::Influence => direct(1, load.influence_yield_mpa, &mut curves)?,
             ElementKind::Bone => {
-                let curve = match softening {
+                let curve = match softening(model.mesh.element_volume_mm3(element), plan)? {
                     None => perfect(strength[element])?,
                     Some(softening) => keyak_curve(
                         density.mg_cm3[element],
@@ -286,14 +315,15 @@ fn curves(
     Ok((numbers, curves))
 }
 
-fn softening(model: &BoneModel, plan: &Plan) -> anyhow::Result<Option<Softening>> {
+/// How an element of this volume softens.
+fn softening(volume_mm3: f64, plan: &Plan) -> anyhow::Result<Option<Softening>> {
     let settings = &plan.settings.material;
     if settings.strength_law != SOFTENING_STRENGTH_LAW {
         return Ok(None);
     }
     // The edge of a cube of the element's volume.
-    let size = model.mesh.lattice.spacing_mm.iter().product::<f64>().cbrt();
-    let softening = Softening::named(settings.softening.word(), size).kind(Kind::Usage)?;
+    let softening =
+        Softening::named(settings.softening.word(), volume_mm3.cbrt()).kind(Kind::Usage)?;
     Ok((softening != Softening::Off).then_some(softening))
 }
 

@@ -23,6 +23,7 @@ pub use outcome::failure_load;
 pub use solve::{DeckFormulation, SolveFinished, SolveRequest, solve};
 pub use synthesise::{SynthFormat, SynthKind, SynthRequest, synth};
 
+use crate::bone_model::BoneMesh;
 use crate::exit::Failure;
 use crate::interruption::Section;
 use crate::output_dir::{Existing, OutputDir};
@@ -123,11 +124,6 @@ pub(crate) fn run_into(
     progress: &mut Progress,
 ) -> anyhow::Result<RunResult> {
     let plan = &request.plan;
-    if plan.settings.mesh.kind == MeshKind::Tet10 {
-        return Err(Failure::usage("tetrahedral meshes are not available yet")
-            .with_help("choose voxels with --set mesh.kind=hex")
-            .into());
-    }
     let mut case = Case::open(request, progress)?;
     case.pass_gates(plan)?;
     let mut model = case.model(plan, progress)?;
@@ -273,14 +269,24 @@ fn stepping(plan: &Plan, model: &crate::bone_model::BoneModel, device: Device) -
 }
 
 fn statistics(model: &crate::bone_model::BoneModel) -> MeshStatistics {
-    let lattice = &model.mesh.lattice;
-    MeshStatistics {
-        kind: MeshKind::Hex,
-        elements: model.mesh.mesh.elements.len(),
-        nodes: model.mesh.mesh.nodes_mm.len(),
-        mean_volume_mm3: lattice.spacing_mm.iter().product(),
+    let (kind, mean_volume_mm3, min_quality) = match &model.mesh {
         // Every element is a box.
-        min_quality: Some(1.0),
+        BoneMesh::Voxels(mesh) => (MeshKind::Hex, mesh.element_volume_mm3(), 1.0),
+        BoneMesh::Tetrahedra(mesh) => {
+            let found = mesh.mesh.statistics();
+            (
+                MeshKind::Tet10,
+                found.mean_volume_mm3,
+                found.min_radius_ratio,
+            )
+        }
+    };
+    MeshStatistics {
+        kind,
+        elements: model.mesh.element_count(),
+        nodes: model.mesh.nodes_mm().len(),
+        mean_volume_mm3,
+        min_quality: Some(min_quality),
     }
 }
 
@@ -289,16 +295,19 @@ fn density_statistics(
     case: &Case,
     assigned: &Assigned,
 ) -> DensityStatistics {
-    let bone = || {
-        let values = model.density_mg_cm3.iter().zip(&model.kinds);
-        values
-            .filter(|(_, kind)| **kind != crate::bone_model::ElementKind::Cap)
-            .map(|(value, _)| *value)
+    let elements = || {
+        (0..model.kinds.len())
+            .filter(|&element| model.kinds[element] != crate::bone_model::ElementKind::Cap)
     };
-    let count = bone().count().max(1) as f64;
+    let bone = || elements().map(|element| model.density_mg_cm3[element]);
+    let volume = |element| model.mesh.element_volume_mm3(element);
+    let whole: f64 = elements().map(volume).sum();
+    let mass: f64 = elements()
+        .map(|element| model.density_mg_cm3[element] * volume(element))
+        .sum();
     DensityStatistics {
         basis: case.basis(),
-        mean_mg_cm3: bone().sum::<f64>() / count,
+        mean_mg_cm3: mass / whole,
         min_mg_cm3: bone().fold(f64::INFINITY, f64::min),
         max_mg_cm3: bone().fold(f64::NEG_INFINITY, f64::max),
         clamped_elements: assigned.clamped_elements,

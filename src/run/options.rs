@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use imaging::resample::Interpolation;
+use meshing::tetrahedral::{Mesher, TetrahedralOptions};
 use nalgebra::{Matrix3, Vector3};
 
 use crate::anatomy;
@@ -9,8 +10,9 @@ use crate::bone_model::cap::CapOptions;
 use crate::bone_model::compression::CompressionOptions;
 use crate::bone_model::fall::FallOptions;
 use crate::bone_model::stance::{Coverage, CupOptions, StanceOptions};
+use crate::bone_model::tetrahedra::{Sampling, TetrahedraOptions};
 use crate::bone_model::{Displacement, Elastic, Lateral};
-use crate::plan::{self, Direction, LoadKind, Plan};
+use crate::plan::{self, Direction, LoadKind, MeshKind, Plan};
 use crate::pose::{Orientation, PoseOptions, Resampling};
 use crate::report::result_json::{Check, CheckStatus};
 
@@ -169,9 +171,32 @@ pub fn compression(plan: &Plan) -> anyhow::Result<CompressionOptions> {
         caps: caps(plan),
         cap_labels: load.cap_labels.clone(),
         endplates: load.case == LoadKind::EndplateCompression,
+        tetrahedra: (plan.settings.mesh.kind == MeshKind::Tet10).then(|| tetrahedra(plan)),
+        one_bone: false,
         lateral: lateral(plan),
         displacement: displacement(plan),
     })
+}
+
+/// Settings of a mesh of tetrahedra.
+fn tetrahedra(plan: &Plan) -> TetrahedraOptions {
+    let (mesh, density) = (&plan.settings.mesh, &plan.settings.density);
+    TetrahedraOptions {
+        mesh: TetrahedralOptions {
+            mean_volume_mm3: mesh.tet_volume_mm3,
+            mesher: match mesh.tet_mesher {
+                plan::TetMesher::Tetgen => Mesher::TetGen,
+                plan::TetMesher::Lattice => Mesher::Stuffing,
+            },
+            curved: true,
+        },
+        sampling: match density.sampling {
+            plan::Sampling::V1 => Sampling::V1,
+            plan::Sampling::V2 => Sampling::V2,
+            plan::Sampling::V3 => Sampling::V3,
+        },
+        sampling_erosion_voxels: density.sampling_erosion_voxels as u32,
+    }
 }
 
 /// The density smoothing of Sas 2020 belongs to the stance model only.

@@ -1,0 +1,300 @@
+//! A vertebra of quadratic tetrahedra between its endplates.
+//!
+//! The surface is that of the mask, smoothed as far as the mask allows ([`meshing::LevelSet`]); the model frame runs along
+//! the image's array axes unless the load case turns it. The density comes from the image by Bonemat's rules.
+
+use anyhow::{Context, Result, bail};
+use imaging::extrapolate::continued_from;
+use imaging::morphology::{StructuringElement, morph_voxels};
+use imaging::{LabelMap, Volume};
+use meshing::sampling::{integration_samples, voxel_means};
+use meshing::surface::boundary_faces;
+use meshing::tetrahedral::{Body, Mesher, TetrahedralMesh, TetrahedralOptions, mesh_body};
+use meshing::tetrahedron::TET10_EDGES;
+use meshing::{LevelSet, NodeSet, keep_anchored};
+use nalgebra::{Matrix3, Vector3};
+
+use super::{BoneMesh, ElementKind, Unloaded};
+use crate::anatomy::Check;
+use crate::anatomy::vertebra::{ENDPLATE_DEPTH_MM, Endplate};
+use crate::pose::Posed;
+
+/// How voxels give their value to an element (`density.sampling`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sampling {
+    /// Mean of the voxels inside, then the laws.
+    V1,
+    /// Integral, then the laws.
+    V2,
+    /// The laws at each point, then the mean.
+    V3,
+}
+
+/// Settings of a mesh of tetrahedra.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TetrahedraOptions {
+    /// Element size and mesher.
+    pub mesh: TetrahedralOptions,
+    /// From voxels to elements.
+    pub sampling: Sampling,
+    /// Outer layers of voxels that are not sampled, because they are part bone and part not: the image is continued
+    /// from further in; 0 = the image as it is (`density.sampling_erosion_voxels`).
+    pub sampling_erosion_voxels: u32,
+}
+
+/// A surface triangle belongs to an endplate when its normal lies within this angle of the axis.
+const FACING_DEG: f64 = 35.0;
+/// How far beyond the voxels that are sampled the image is continued: farther than a surface strays from its mask.
+const CONTINUED_VOXELS: usize = 4;
+
+/// Meshes the labelled bone. Pieces that do not hang on the voxels of `body_label` are left out.
+pub(super) fn mesh(
+    mut posed: Posed,
+    body_label: u16,
+    rotation: Option<Matrix3<f64>>,
+    options: &TetrahedraOptions,
+    checks: &mut Vec<Check>,
+) -> Result<Unloaded> {
+    let anchors: Vec<usize> = (0..posed.labels.data.len())
+        .filter(|&index| posed.labels.data[index] == body_label)
+        .collect();
+    let (bone, dropped) = keep_anchored(&posed.bone(), &anchors)?;
+    for (label, &keep) in posed.labels.data.iter_mut().zip(&bone.data) {
+        if !keep {
+            *label = 0;
+        }
+    }
+    let surface = LevelSet::of(&bone)?;
+    let depth = |p: [f64; 3]| surface.depth_mm(p);
+    let body = Body {
+        depth_mm: &depth,
+        bounds_mm: surface.bounds_mm(),
+        volume_mm3: Some(surface.mask_volume_mm3()),
+        is_thin: &|p| surface.is_thin(p),
+        voxel_mm: surface
+            .spacing_mm()
+            .into_iter()
+            .fold(f64::INFINITY, f64::min),
+        frame: surface.frame().clone(),
+    };
+    let mut made = mesh_body(&body, &options.mesh)?;
+    checks.extend(mesh_checks(&made, &options.mesh, surface.mask_volume_mm3()));
+    let density = if options.sampling_erosion_voxels > 0 {
+        let inner = morph_voxels(
+            &bone,
+            -(options.sampling_erosion_voxels as i32),
+            StructuringElement::Faces,
+        );
+        if inner.count() == 0 {
+            bail!(
+                "density.sampling_erosion_voxels={} leaves no voxel of the bone",
+                options.sampling_erosion_voxels
+            );
+        }
+        let layers = options.sampling_erosion_voxels as usize + CONTINUED_VOXELS;
+        continued_from(&posed.density, &inner, layers)?
+    } else {
+        posed.density.clone()
+    };
+    let (density_mg_cm3, samples) = sample(&made, &density, options.sampling)?;
+    let labels = element_labels(&made, &posed.labels, body_label);
+    if let Some(rotation) = rotation {
+        turn(&mut made, &rotation);
+    }
+    let elements = made.mesh.elements.len();
+    Ok(Unloaded {
+        kinds: vec![ElementKind::Bone; elements],
+        labels,
+        density_mg_cm3,
+        samples,
+        posed,
+        dropped_voxels: dropped.voxels,
+        mesh: BoneMesh::Tetrahedra(made),
+    })
+}
+
+/// Density of every element, and at its sampling points where the laws are applied there.
+fn sample(
+    made: &TetrahedralMesh,
+    density: &Volume<f32>,
+    sampling: Sampling,
+) -> Result<(Vec<f64>, Option<meshing::sampling::ElementSamples>)> {
+    let (mean, samples) = match sampling {
+        Sampling::V1 => (voxel_means(&made.mesh, &made.frame, density).0, None),
+        Sampling::V2 | Sampling::V3 => {
+            let samples = integration_samples(&made.mesh, &made.frame, density);
+            let mean = samples.means(&samples.values);
+            (mean, (sampling == Sampling::V3).then_some(samples))
+        }
+    };
+    if let Some(element) = mean.iter().position(|d| !d.is_finite()) {
+        bail!(
+            "the density at element {element} is {}: the volume has no finite value there; repair the scan or leave the voxels out of the mask",
+            mean[element]
+        );
+    }
+    Ok((mean, samples))
+}
+
+/// Label of the voxel nearest to the middle of each element.
+fn element_labels(made: &TetrahedralMesh, labels: &LabelMap, otherwise: u16) -> Vec<u16> {
+    let size = labels.grid.size;
+    (0..made.mesh.elements.len())
+        .map(|element| {
+            let corners = &made.mesh.positions_mm(element)[..4];
+            let middle: [f64; 3] =
+                std::array::from_fn(|a| corners.iter().map(|c| c[a]).sum::<f64>() / 4.0);
+            let at = labels
+                .grid
+                .to_index(Vector3::from(made.frame.to_world(middle)));
+            let mut nearest = (f64::INFINITY, otherwise);
+            let around = |axis: usize| {
+                let index = at[axis].round().clamp(0.0, (size[axis] - 1) as f64) as usize;
+                index.saturating_sub(1)..=(index + 1).min(size[axis] - 1)
+            };
+            for k in around(2) {
+                for j in around(1) {
+                    for i in around(0) {
+                        let label = labels.at(i, j, k);
+                        let away = (Vector3::new(i as f64, j as f64, k as f64) - at).norm();
+                        if label != 0 && away < nearest.0 {
+                            nearest = (away, label);
+                        }
+                    }
+                }
+            }
+            nearest.1
+        })
+        .collect()
+}
+
+/// Turns a mesh into other model axes.
+fn turn(made: &mut TetrahedralMesh, rotation: &Matrix3<f64>) {
+    for node in &mut made.mesh.nodes_mm {
+        *node = (rotation * Vector3::from(*node)).into();
+    }
+    made.frame.rotation *= rotation.transpose();
+}
+
+/// What is worth knowing of a mesh.
+fn mesh_checks(
+    made: &TetrahedralMesh,
+    wanted: &TetrahedralOptions,
+    mask_volume_mm3: f64,
+) -> Vec<Check> {
+    let found = made.mesh.statistics();
+    let mut checks = Vec::new();
+    let mean = found.mean_volume_mm3;
+    let reason = format!(
+        "{} elements of {mean:.3} mm³ in the mean, dihedral angles from {:.1} to {:.1} degrees, smallest radius ratio {:.3}",
+        found.elements, found.dihedral_deg[0], found.dihedral_deg[1], found.min_radius_ratio
+    );
+    checks.push(if (mean / wanted.mean_volume_mm3 - 1.0).abs() <= 0.1 {
+        Check::pass("tetrahedra", mean, reason)
+    } else {
+        Check::review(
+            "tetrahedra",
+            mean,
+            format!("{reason}; {} mm³ were wanted", wanted.mean_volume_mm3),
+        )
+    });
+    let name = match made.mesher {
+        Mesher::TetGen => "TetGen",
+        Mesher::Stuffing => "the lattice mesher",
+    };
+    checks.push(if made.setbacks.is_empty() {
+        Check::pass("tetrahedra_mesher", None, format!("meshed by {name}"))
+    } else {
+        Check::review(
+            "tetrahedra_mesher",
+            None,
+            format!("meshed by {name}: {}", made.setbacks.join("; ")),
+        )
+    });
+    let off = 100.0 * (made.mesh.total_volume_mm3() / mask_volume_mm3 - 1.0);
+    let reason = format!(
+        "the elements fill the mask's volume to {off:+.2} %, with the surface moved by {:+.3} mm",
+        made.offset_mm
+    );
+    checks.push(if off.abs() <= 0.5 {
+        Check::pass("tetrahedra_volume", off, reason)
+    } else {
+        Check::review("tetrahedra_volume", off, reason)
+    });
+    if made.dropped_volume_mm3 > 0.0 {
+        checks.push(Check::review(
+            "tetrahedra_dropped",
+            made.dropped_volume_mm3,
+            format!(
+                "{:.1} mm³ hang on the bone by less than an element can follow and are left out",
+                made.dropped_volume_mm3
+            ),
+        ));
+    }
+    checks
+}
+
+/// The nodes of an endplate: triangles of the body's surface that face along `outward` (model frame) and lie within 3 mm
+/// of the fitted plane. The second value is their area as seen along `outward`, mm².
+pub(super) fn endplate_nodes(
+    name: &str,
+    bone: &Unloaded,
+    body_label: u16,
+    outward: Vector3<f64>,
+    plane: &Endplate,
+) -> Result<(NodeSet, f64)> {
+    let BoneMesh::Tetrahedra(made) = &bone.mesh else {
+        bail!("the mesh is none of tetrahedra");
+    };
+    let mesh = &made.mesh;
+    let corners: Vec<[u32; 4]> = mesh
+        .elements
+        .iter()
+        .map(|e| [e[0], e[1], e[2], e[3]])
+        .collect();
+    let facing = FACING_DEG.to_radians().cos();
+    let at = |node: u32| Vector3::from(mesh.nodes_mm[node as usize]);
+    let faces = boundary_faces(&corners);
+    // Normals of the nodes, weighted by area: a single small triangle may lean anyhow.
+    let mut normals = vec![Vector3::zeros(); mesh.nodes_mm.len()];
+    for (face, _) in &faces {
+        let [a, b, c] = face.map(at);
+        let normal = (b - a).cross(&(c - a));
+        for &node in face {
+            normals[node as usize] += normal;
+        }
+    }
+    let mut nodes = Vec::new();
+    let mut area = 0.0;
+    for (face, element) in faces {
+        let normal: Vector3<f64> = face
+            .iter()
+            .map(|&node| normals[node as usize].normalize())
+            .sum();
+        let on_plane = |node: u32| {
+            let world = made.frame.to_world(mesh.nodes_mm[node as usize]);
+            plane.above_mm(Vector3::from(world)).abs() <= ENDPLATE_DEPTH_MM
+        };
+        if bone.labels[element as usize] != body_label
+            || normal.dot(&outward) < facing * normal.norm()
+            || !face.iter().all(|&node| on_plane(node))
+        {
+            continue;
+        }
+        nodes.extend(face);
+        let [a, b, c] = face.map(at);
+        area += 0.5 * (b - a).cross(&(c - a)).dot(&outward);
+        let element = &mesh.elements[element as usize];
+        for (middle, [i, j]) in TET10_EDGES.into_iter().enumerate() {
+            if face.contains(&element[i]) && face.contains(&element[j]) {
+                nodes.push(element[4 + middle]);
+            }
+        }
+    }
+    let set = NodeSet::new(name, nodes);
+    (!set.nodes.is_empty())
+        .then_some((set, area))
+        .with_context(|| {
+            format!("no part of the surface lies at the {name} and faces along the axis")
+        })
+}
