@@ -5,6 +5,7 @@ pub mod bone_model;
 pub mod calibrate;
 pub mod cli;
 pub mod exit;
+pub mod export;
 pub mod interruption;
 pub mod output_dir;
 pub mod plan;

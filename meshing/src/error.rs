@@ -21,7 +21,15 @@ pub enum Error {
     /// The images given do not fit together.
     #[error(transparent)]
     Image(#[from] imaging::Error),
-    /// A file could not be written.
+    /// A file is damaged, or not of the kind that is read here.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.

@@ -2,7 +2,9 @@
 //!
 //! A `.vtu` file holds nodes, elements and their fields as zlib-compressed raw binary blocks appended to the XML
 //! (VTK file format, `vtkZLibDataCompressor`, 64-bit headers, little-endian). A `.pvd` file lists `.vtu` files by
-//! time. The same content gives the same bytes; a file appears complete or not at all.
+//! time. The same content gives the same bytes; a file appears complete or not at all. [`VtuFile`] reads them back.
+
+mod read;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,8 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::mesh::{Frame, Mesh};
+
+pub use read::{Array, CellMesh, OwnedValues, VtuFile};
 
 /// Uncompressed size of a compressed block, bytes.
 const BLOCK: usize = 1 << 17;
@@ -118,11 +122,27 @@ impl<const N: usize> Vtu<'_, N> {
         write_whole(path, &self.to_bytes()?)
     }
 
+    /// Writes as [`Vtu::write`], with arrays that belong to the file as a whole (VTK's field data), of any length.
+    ///
+    /// # Errors
+    /// As [`Vtu::write`]; [`Error::Parameter`] when an array does not hold whole tuples or a name appears twice.
+    pub fn write_with(&self, path: &Path, field_data: &[Field<'_>]) -> Result<()> {
+        write_whole(path, &self.to_bytes_with(field_data)?)
+    }
+
     /// The content of the file.
     ///
     /// # Errors
     /// [`Error::Parameter`] as for [`Vtu::write`].
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        self.to_bytes_with(&[])
+    }
+
+    /// The content of the file with field data.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] as for [`Vtu::write_with`].
+    pub fn to_bytes_with(&self, field_data: &[Field<'_>]) -> Result<Vec<u8>> {
         let (cell_type, mirrored) = cell_type::<N>()?;
         let nodes = self.mesh.nodes_mm.len();
         let elements = self.mesh.elements.len();
@@ -133,6 +153,7 @@ impl<const N: usize> Vtu<'_, N> {
         }
         check_fields(&self.point_data, nodes, "node")?;
         check_fields(&self.cell_data, elements, "element")?;
+        check_field_data(field_data)?;
 
         let mut body = Body::default();
         let mut xml = String::from(
@@ -140,6 +161,24 @@ impl<const N: usize> Vtu<'_, N> {
              byte_order=\"LittleEndian\" header_type=\"UInt64\" compressor=\"vtkZLibDataCompressor\">\n\
              <UnstructuredGrid>\n",
         );
+        if !field_data.is_empty() {
+            xml += "<FieldData>\n";
+            for field in field_data {
+                let tuples = field.values.len() / field.components;
+                let tag = body.array(
+                    field.name,
+                    field.values.vtk_type(),
+                    field.components,
+                    &field.values.bytes(),
+                )?;
+                xml += &tag.replacen(
+                    " format=",
+                    &format!(" NumberOfTuples=\"{tuples}\" format="),
+                    1,
+                );
+            }
+            xml += "</FieldData>\n";
+        }
         xml += &format!("<Piece NumberOfPoints=\"{nodes}\" NumberOfCells=\"{elements}\">\n");
         for (tag, fields) in [
             ("PointData", &self.point_data),
@@ -230,6 +269,25 @@ fn check_fields(fields: &[Field<'_>], count: usize, place: &str) -> Result<()> {
         if fields[..number].iter().any(|f| f.name == field.name) {
             return Err(Error::Parameter(format!(
                 "two {place} fields are named {}",
+                field.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn check_field_data(fields: &[Field<'_>]) -> Result<()> {
+    for (number, field) in fields.iter().enumerate() {
+        let found = field.values.len();
+        if field.components == 0 || !found.is_multiple_of(field.components) {
+            return Err(Error::Parameter(format!(
+                "field data {}: {found} values are no whole tuples of {}",
+                field.name, field.components
+            )));
+        }
+        if fields[..number].iter().any(|f| f.name == field.name) {
+            return Err(Error::Parameter(format!(
+                "two arrays of field data are named {}",
                 field.name
             )));
         }

@@ -7,6 +7,7 @@ mod calibrate;
 mod case;
 mod demo;
 mod doctor;
+mod export;
 mod image;
 mod mesh;
 mod protocol;
@@ -110,6 +111,7 @@ enum Command {
     Info(image::InfoArgs),
     Convert(image::ConvertArgs),
     Mesh(Box<mesh::MeshArgs>),
+    Export(export::ExportArgs),
     Protocol(protocol::ProtocolArgs),
     Verify(verify::VerifyArgs),
     Doctor(doctor::DoctorArgs),
@@ -157,6 +159,7 @@ fn execute(cli: &Cli) -> anyhow::Result<()> {
         Command::Info(args) => args.execute(),
         Command::Convert(args) => args.execute(),
         Command::Mesh(args) => args.execute(globals),
+        Command::Export(args) => args.execute(globals),
         Command::Protocol(args) => args.execute(),
         Command::Verify(args) => args.execute(globals),
         Command::Doctor(args) => args.execute(),

@@ -139,6 +139,15 @@ pub(crate) fn run_into(
     let full_mm = model.displacement_mm;
     let body = assigned.body(&model, plan);
     let load = model.load_case();
+    let (frame, increments) = (&model.mesh.frame, plan.settings.load.increments.max(1));
+    crate::export::store(
+        out.path(),
+        &body,
+        frame,
+        &model.density_mg_cm3,
+        &load,
+        increments,
+    )?;
     let wants_pistoia = plan.settings.failure.criterion == Criterion::Pistoia;
     let mut pistoia_load_n = None;
     let mut written = Ok(());

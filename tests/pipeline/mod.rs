@@ -1,5 +1,6 @@
 //! The chain from scan to failure load: what must not change the answer, and what must be refused.
 
+mod export;
 mod femur;
 mod painted;
 mod refusals;
