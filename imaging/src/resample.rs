@@ -69,7 +69,9 @@ pub fn resample(
         Interpolation::Nearest => sample(grid, target, outside, fallback, |at| {
             volume.data[nearest_voxel(grid, at)]
         }),
-        Interpolation::Linear => sample(grid, target, outside, fallback, |at| linear(volume, at)),
+        Interpolation::Linear => sample(grid, target, outside, fallback, |at| {
+            linear(volume, at) as f32
+        }),
         Interpolation::CubicBSpline => {
             let spline = Spline::new(volume);
             sample(grid, target, outside, fallback, |at| {
@@ -224,7 +226,7 @@ pub(crate) fn nearest_voxel(grid: &Grid, at: Vector3<f64>) -> usize {
 }
 
 /// Trilinear value at a continuous index, clamped into the box of voxel centres.
-fn linear(volume: &Volume<f32>, at: Vector3<f64>) -> f32 {
+pub fn linear(volume: &Volume<f32>, at: Vector3<f64>) -> f64 {
     let size = volume.grid.size;
     let mut low = [0; 3];
     let mut high = [0; 3];
@@ -240,7 +242,7 @@ fn linear(volume: &Volume<f32>, at: Vector3<f64>) -> f32 {
     let mix = |a: f64, b: f64, t: f64| a + t * (b - a);
     let along_i = |j, k| mix(value(low[0], j, k), value(high[0], j, k), part[0]);
     let along_j = |k| mix(along_i(low[1], k), along_i(high[1], k), part[1]);
-    mix(along_j(low[2]), along_j(high[2]), part[2]) as f32
+    mix(along_j(low[2]), along_j(high[2]), part[2])
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! of the two is the caller's choice, who is given the samples.
 
 use imaging::Volume;
+use imaging::resample::linear;
 use nalgebra::{Matrix3, Vector3};
 use rayon::prelude::*;
 
@@ -60,36 +61,6 @@ impl ToIndex {
     }
 }
 
-/// Trilinear value at a position in voxels; beyond the image its nearest voxel counts.
-fn trilinear(volume: &Volume<f32>, at: Vector3<f64>) -> f64 {
-    let size = volume.grid.size;
-    let mut corner = [0usize; 3];
-    let mut part = [0.0; 3];
-    for axis in 0..3 {
-        let index = at[axis].clamp(0.0, (size[axis] - 1) as f64);
-        corner[axis] = (index as usize).min(size[axis].saturating_sub(2));
-        part[axis] = index - corner[axis] as f64;
-    }
-    let mut value = 0.0;
-    for n in 0..8 {
-        let upper = [n & 1, n >> 1 & 1, n >> 2];
-        let weight: f64 = (0..3)
-            .map(|a| {
-                if upper[a] == 1 {
-                    part[a]
-                } else {
-                    1.0 - part[a]
-                }
-            })
-            .product();
-        if weight > 0.0 {
-            let [i, j, k] = std::array::from_fn(|a| corner[a] + upper[a]);
-            value += weight * f64::from(volume.at(i, j, k));
-        }
-    }
-    value
-}
-
 /// Samples an image in every element. `frame` says where the mesh stands in the patient, whose coordinates the image has.
 pub fn integration_samples(
     mesh: &Tet10Mesh,
@@ -102,7 +73,7 @@ pub fn integration_samples(
         .into_par_iter()
         .map(|element| {
             let nodes = mesh.positions_mm(element);
-            let value = points.map(|p| trilinear(volume, to_index.at(tet10_position(&nodes, &p))));
+            let value = points.map(|p| linear(volume, to_index.at(tet10_position(&nodes, &p))));
             let jacobian = points.map(|p| tet10_jacobian(&nodes, &p));
             let sum: f64 = jacobian.iter().sum();
             (value, jacobian.map(|j| j / sum))

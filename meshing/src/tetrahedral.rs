@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::level_set::LevelSet;
 use crate::mesh::{Frame, Mesh, Tet10Mesh};
 use crate::stuffing::{Care, Stuffed, Stuffing, stuff};
 use crate::surface::{SurfaceMesh, boundary_faces};
@@ -39,21 +40,54 @@ pub struct TetrahedralOptions {
     pub curved: bool,
 }
 
-/// The body to be meshed: a depth below its surface, positive inside.
+/// A body by its surface.
+pub trait Solid: Sync {
+    /// Depth below the surface at a position of the model frame, mm; positive inside.
+    fn depth_mm(&self, at: [f64; 3]) -> f64;
+
+    /// Whether a position lies in a part so thin that elements might not follow it: where some of the body was lost, such
+    /// parts are looked at closely.
+    fn is_thin(&self, at: [f64; 3]) -> bool;
+}
+
+impl Solid for LevelSet {
+    fn depth_mm(&self, at: [f64; 3]) -> f64 {
+        self.depth_mm(at)
+    }
+
+    fn is_thin(&self, at: [f64; 3]) -> bool {
+        self.is_thin(at)
+    }
+}
+
+/// The body to be meshed.
 pub struct Body<'a> {
-    /// Depth at a position of the model frame, mm.
-    pub depth_mm: &'a (dyn Fn([f64; 3]) -> f64 + Sync),
+    /// Its surface.
+    pub solid: &'a dyn Solid,
     /// Opposite corners of a box that holds the surface, mm.
     pub bounds_mm: [[f64; 3]; 2],
     /// The volume the mesh is to have, mm³; `None` leaves it where the surface puts it.
     pub volume_mm3: Option<f64>,
-    /// Whether a position lies in a part so thin that elements might not follow it: where some of the body was lost, such
-    /// parts are looked at closely.
-    pub is_thin: &'a (dyn Fn([f64; 3]) -> bool + Sync),
     /// Smallest edge of the voxels the body comes from, mm.
     pub voxel_mm: f64,
     /// Where the model frame stands in the patient.
     pub frame: Frame,
+}
+
+impl<'a> Body<'a> {
+    /// The body of a mask, which keeps the mask's volume.
+    pub fn of(surface: &'a LevelSet) -> Self {
+        Self {
+            solid: surface,
+            bounds_mm: surface.bounds_mm(),
+            volume_mm3: Some(surface.mask_volume_mm3()),
+            voxel_mm: surface
+                .spacing_mm()
+                .into_iter()
+                .fold(f64::INFINITY, f64::min),
+            frame: surface.frame().clone(),
+        }
+    }
 }
 
 impl Body<'_> {
@@ -92,10 +126,10 @@ const MEAN_AT_MOST: f64 = 0.1;
 /// Rounds in the search for lattice size and offset.
 const ROUNDS: usize = 6;
 /// The surface moves by no more than these parts of a voxel for the sake of the volume, inwards and outwards: inwards less
-/// than [`LevelSet`](crate::LevelSet) holds thin parts.
+/// than [`LevelSet`] holds thin parts.
 const OFFSETS: [f64; 2] = [-0.12, 0.35];
 /// What sticks out between lattice points by less than this part of a voxel is let go. It is less than the depth at which
-/// [`LevelSet`](crate::LevelSet) holds thin parts.
+/// [`LevelSet`] holds thin parts.
 const TOLERANCE: f64 = 0.2;
 /// Where a part of the body was lost, this is the tolerance, and thin parts are followed by elements of a voxel.
 const CLOSE_TOLERANCE: f64 = 0.05;
@@ -142,7 +176,7 @@ pub fn mesh_body(body: &Body, options: &TetrahedralOptions) -> Result<Tetrahedra
         &corners,
         options
             .curved
-            .then_some(&|p| (body.depth_mm)(p) + offset_mm),
+            .then_some(&|p| body.solid.depth_mm(p) + offset_mm),
     );
     Ok(TetrahedralMesh {
         mesh,
@@ -177,7 +211,7 @@ fn shaped(body: &Body, options: &TetrahedralOptions) -> Result<Shaped> {
     let mut nothing_seen = false;
     let mut round = 0;
     loop {
-        let depth = |p: [f64; 3]| (body.depth_mm)(p) + offset_mm;
+        let depth = |p: [f64; 3]| body.solid.depth_mm(p) + offset_mm;
         let reach = 2.0 * edge_mm * close_rounds as f64;
         let near_lost = |p: [f64; 3]| {
             lost.iter()
@@ -185,7 +219,8 @@ fn shaped(body: &Body, options: &TetrahedralOptions) -> Result<Shaped> {
         };
         let care = |corners: &[[f64; 3]; 4]| {
             let middle = std::array::from_fn(|a| corners.iter().map(|c| c[a]).sum::<f64>() / 4.0);
-            let thin = || corners.iter().any(|&c| (body.is_thin)(c)) || (body.is_thin)(middle);
+            let thin =
+                || corners.iter().any(|&c| body.solid.is_thin(c)) || body.solid.is_thin(middle);
             let close = match close_rounds {
                 0 => nothing_seen && thin(),
                 1 => near_lost(middle),
@@ -289,7 +324,7 @@ fn by_tetgen(
     let mut bracket = [f64::NAN; 2];
     let mut best: Option<(f64, f64, Mesh<4>, f64)> = None;
     for _ in 0..6 {
-        let depth = |p: [f64; 3]| (body.depth_mm)(p) + offset_mm;
+        let depth = |p: [f64; 3]| body.solid.depth_mm(p) + offset_mm;
         let wanted = Evenness {
             edge_mm,
             tolerance_mm: TOLERANCE * body.voxel_mm,

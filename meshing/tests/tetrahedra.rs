@@ -23,18 +23,7 @@ fn mask(size: [usize; 3], spacing: [f64; 3], inside: impl Fn([f64; 3]) -> bool) 
 
 fn mesh(mask: &Mask, volume_mm3: f64, mesher: Mesher) -> TetrahedralMesh {
     let surface = LevelSet::of(mask).unwrap();
-    let depth = |p: [f64; 3]| surface.depth_mm(p);
-    let body = Body {
-        depth_mm: &depth,
-        bounds_mm: surface.bounds_mm(),
-        volume_mm3: Some(surface.mask_volume_mm3()),
-        is_thin: &|p| surface.is_thin(p),
-        voxel_mm: surface
-            .spacing_mm()
-            .into_iter()
-            .fold(f64::INFINITY, f64::min),
-        frame: surface.frame().clone(),
-    };
+    let body = Body::of(&surface);
     let options = TetrahedralOptions {
         mean_volume_mm3: volume_mm3,
         mesher,

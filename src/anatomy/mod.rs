@@ -4,6 +4,7 @@
 //! file run. A doubt is data: each finding carries [`Check`]s, and the caller decides what a
 //! [`Status::Refuse`] does to the run.
 
+pub mod endplate;
 pub mod femur;
 pub mod head;
 pub mod pieces;

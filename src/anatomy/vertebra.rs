@@ -77,23 +77,34 @@ impl VertebraLandmarks {
             return Err(refused("no plane can be fitted to an endplate"));
         };
         let centroid = centroid(body);
+        let found = Self::between(cranial, caudal, centroid, up);
+        let checks = found.checks();
+        Ok((found, checks))
+    }
+
+    /// The landmarks of a body between two endplates; `up` is the direction tilt is measured from.
+    pub fn between(
+        cranial: Endplate,
+        caudal: Endplate,
+        body_centroid_mm: Vector3<f64>,
+        up: Vector3<f64>,
+    ) -> Self {
         let axis = (cranial.normal + caudal.normal).normalize();
         let reach = |plane: &Endplate| {
-            (plane.point_mm - centroid).dot(&plane.normal) / axis.dot(&plane.normal)
+            (plane.point_mm - body_centroid_mm).dot(&plane.normal) / axis.dot(&plane.normal)
         };
-        let found = Self {
+        Self {
             height_mm: reach(&cranial) - reach(&caudal),
             tilt_deg: axis.dot(&up).clamp(-1.0, 1.0).acos().to_degrees(),
             cranial,
             caudal,
             axis,
-            body_centroid_mm: centroid,
-        };
-        let checks = found.checks();
-        Ok((found, checks))
+            body_centroid_mm,
+        }
     }
 
-    fn checks(&self) -> Vec<Check> {
+    /// What is worth knowing of the landmarks.
+    pub fn checks(&self) -> Vec<Check> {
         let within = |name: &str, value: f64, low: f64, high: f64, reason: String| {
             if (low..=high).contains(&value) {
                 Check::pass(name, value, reason)
@@ -119,6 +130,16 @@ impl VertebraLandmarks {
                 )
             })
             .collect();
+        checks.push(within(
+            "vertebra_tilt_in_scan",
+            self.tilt_deg,
+            0.0,
+            25.0,
+            format!(
+                "the axis of the body leans by {:.1} degrees in the scan",
+                self.tilt_deg
+            ),
+        ));
         checks.push(within(
             "vertebra_endplate_angle",
             between,
@@ -169,7 +190,11 @@ fn visible_surfaces(mask: &Mask) -> [Vec<Vector3<f64>>; 2] {
 }
 
 /// Fits one endplate to the surface seen along `up`.
-fn endplate(surface: &[Vector3<f64>], up: Vector3<f64>, column_mm2: f64) -> Option<Endplate> {
+pub(super) fn endplate(
+    surface: &[Vector3<f64>],
+    up: Vector3<f64>,
+    column_mm2: f64,
+) -> Option<Endplate> {
     let centre = mean(surface);
     // Two directions across the viewing direction, along the principal widths of the outline.
     let mut spread = Matrix3::zeros();
@@ -304,15 +329,13 @@ pub fn enclosed_by(map: &imaging::LabelMap, inner: u16, outer: u16) -> f64 {
     covered as f64 / faces.max(1) as f64
 }
 
-/// The body of a vertebra whose body and arch share a label: everything in front of the spinal canal,
-/// which is the hole that the arch closes in slices across the third array axis. Arrays run as RAS+
-/// (second axis anterior).
-///
-/// The check `vertebra_body` is `review` when no canal is found; the mask then comes back whole.
+/// The front wall of the spinal canal in a mask that covers body and arch: the largest index along the second array axis
+/// (anterior; arrays run as RAS+) of the hole that the arch closes in slices across the third, the median over the slices.
+/// `None` where no such hole is found.
 ///
 /// # Errors
 /// [`imaging::Error`] when the holes cannot be filled.
-pub fn split_body(whole: &Mask) -> imaging::Result<(Mask, Check)> {
+pub fn canal_wall(whole: &Mask) -> imaging::Result<Option<f64>> {
     let filled = imaging::components::fill_holes_in_slices(whole, 2)?;
     let grid = &whole.grid;
     let hole_mm2 = grid.spacing_mm[0] * grid.spacing_mm[1];
@@ -333,15 +356,22 @@ pub fn split_body(whole: &Mask) -> imaging::Result<(Mask, Check)> {
             walls.push(front as f64);
         }
     }
-    if walls.is_empty() {
+    Ok((!walls.is_empty()).then(|| super::points::median(walls)))
+}
+
+/// The body of a vertebra whose body and arch share a label: everything in front of the canal's wall (see [`canal_wall`]).
+///
+/// The check `vertebra_body` is `review` when there is no wall; the mask then comes back whole.
+pub fn split_body(whole: &Mask, wall: Option<f64>) -> (Mask, Check) {
+    let Some(wall) = wall else {
         let check = Check::review(
             "vertebra_body",
             None,
             "no spinal canal found in the mask: the whole mask is taken for the body, and a process may be taken for an endplate; give body and processes two labels",
         );
-        return Ok((whole.clone(), check));
-    }
-    let wall = super::points::median(walls);
+        return (whole.clone(), check);
+    };
+    let grid = &whole.grid;
     let body = Volume {
         grid: grid.clone(),
         data: (0..grid.len())
@@ -353,7 +383,7 @@ pub fn split_body(whole: &Mask) -> imaging::Result<(Mask, Check)> {
         body.count() as f64,
         "body = the part in front of the spinal canal",
     );
-    Ok((body, check))
+    (body, check)
 }
 
 #[cfg(test)]
@@ -419,7 +449,7 @@ mod tests {
             let r = ((p.x - 100.0).powi(2) + (p.y - 24.0).powi(2)).sqrt();
             solid.at(v[0], v[1], v[2]) || (p.z.abs() < 8.0 && (9.0..14.0).contains(&r))
         });
-        let (cut, check) = split_body(&whole).unwrap();
+        let (cut, check) = split_body(&whole, canal_wall(&whole).unwrap());
         assert_eq!(check.status, Status::Pass);
         // The canal starts at y = 15 behind; the body ends at 16.
         let behind = |index: usize| {
@@ -433,6 +463,7 @@ mod tests {
             .map(behind)
             .fold(f64::MIN, f64::max);
         assert!((14.0..=16.0).contains(&back), "{back}");
-        assert_eq!(split_body(&solid).unwrap().1.status, Status::Review);
+        assert_eq!(canal_wall(&solid).unwrap(), None);
+        assert_eq!(split_body(&solid, None).1.status, Status::Review);
     }
 }

@@ -11,17 +11,20 @@ use imaging::components::{Connectivity, largest_component};
 use imaging::filter::gaussian;
 use imaging::resample::Interpolation;
 use imaging::{LabelMap, Mask, Volume};
-use meshing::{NodeSet, Outward, Side as End};
+use meshing::tetrahedral::Solid as _;
+use meshing::{LevelSet, NodeSet, Outward, Side};
 use nalgebra::{Matrix3, Vector3};
 use solver::load_case::Prescribed;
 
+use super::between_caps::BetweenCaps;
 use super::cap::{self, CapOptions};
 use super::fall::cap_face;
-use super::tetrahedra::{self, TetrahedraOptions};
+use super::tetrahedra::{self, End, TetrahedraOptions};
 use super::{
     Body, BoneModel, Displacement, ElementKind, Lateral, Loading, Meshed, Unloaded, lattice_axis,
     prescribe,
 };
+use crate::anatomy::endplate::{ImageEndplates, SEARCH_MM};
 use crate::anatomy::vertebra::ENDPLATE_DEPTH_MM;
 use crate::anatomy::{Check, VertebraLandmarks};
 use crate::pose::{Orientation, PoseOptions, Posed, Resampling, upright_rotation};
@@ -102,6 +105,7 @@ pub fn build(
     input: &Posed,
     labels: &[u16],
     landmarks: Option<&VertebraLandmarks>,
+    endplates: Option<&ImageEndplates>,
     options: &CompressionOptions,
 ) -> Result<BoneModel> {
     let body_label = *labels
@@ -120,9 +124,12 @@ pub fn build(
     if options.smooth_sigma_mm > 0.0 {
         posed.labels = smooth_labels(&posed.labels, options.smooth_sigma_mm)?;
     }
+    if let (Some(endplates), None) = (endplates, &options.tetrahedra) {
+        move_endplates(&mut posed.labels, body_label, endplates)?;
+    }
     if let Some(tetrahedra) = &options.tetrahedra {
         return between_endplates_of_tetrahedra(
-            posed, body_label, landmarks, tetrahedra, options, checks,
+            posed, body_label, landmarks, endplates, tetrahedra, options, checks,
         );
     }
     let posed = on_model_grid(posed, landmarks, options, &mut checks)?;
@@ -199,6 +206,33 @@ fn smooth_labels(map: &LabelMap, sigma_mm: f64) -> Result<LabelMap> {
     Ok(smooth)
 }
 
+/// Gives the voxels between the endplates of the image to the body, and takes those beyond away.
+fn move_endplates(
+    labels: &mut LabelMap,
+    body_label: u16,
+    endplates: &ImageEndplates,
+) -> Result<()> {
+    let surface = LevelSet::of(&labels.map(|&label| label != 0))?;
+    let between = BetweenCaps::new(&surface, endplates)?;
+    let grid = labels.grid.clone();
+    for (index, label) in labels.data.iter_mut().enumerate() {
+        let world = grid.to_world(Vector3::from(grid.voxel(index).map(|v| v as f64)));
+        let at = surface.frame().to_model(world.into());
+        let near = between
+            .at_endplates(at)
+            .iter()
+            .any(|at| at.above_mm.abs() < 2.0 * SEARCH_MM && at.within_mm > 0.0);
+        if near {
+            match (*label != 0, between.depth_mm(at) > 0.0) {
+                (true, false) => *label = 0,
+                (false, true) => *label = body_label,
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Resamples and turns (load-cases 1.2, 1.3, 3.2). With `orientation=none` and the image's own grid
 /// nothing is resampled.
 fn on_model_grid(
@@ -251,11 +285,11 @@ fn rotation(
 
 const CRANIAL: Outward = Outward {
     axis: 2,
-    side: End::High,
+    side: Side::High,
 };
 const CAUDAL: Outward = Outward {
     axis: 2,
-    side: End::Low,
+    side: Side::Low,
 };
 
 /// Caps on the body (load-cases 3.3, 3.4).
@@ -413,23 +447,25 @@ fn between_endplates_of_tetrahedra(
     posed: Posed,
     body_label: u16,
     landmarks: Option<&VertebraLandmarks>,
+    endplates: Option<&ImageEndplates>,
     tetrahedra: &TetrahedraOptions,
     options: &CompressionOptions,
     mut checks: Vec<Check>,
 ) -> Result<BoneModel> {
     let turn = rotation(landmarks, options)?;
     let landmarks = landmarks.context("compression of the endplates needs the landmarks")?;
-    let bone = tetrahedra::mesh(posed, body_label, turn, tetrahedra, &mut checks)?;
-    let up = Vector3::from(bone.mesh.frame().direction_to_model(landmarks.axis.into()));
-    let (loaded, upper_mm2) = tetrahedra::endplate_nodes(
-        "cranial_endplate",
-        &bone,
-        body_label,
-        up,
-        &landmarks.cranial,
-    )?;
+    let meshed = tetrahedra::mesh(posed, body_label, turn, endplates, tetrahedra, &mut checks)?;
+    let up = Vector3::from(
+        meshed
+            .bone
+            .mesh
+            .frame()
+            .direction_to_model(landmarks.axis.into()),
+    );
+    let (loaded, upper_mm2) =
+        meshed.endplate_nodes(End::Cranial, body_label, up, &landmarks.cranial)?;
     let (fixed, lower_mm2) =
-        tetrahedra::endplate_nodes("caudal_endplate", &bone, body_label, -up, &landmarks.caudal)?;
+        meshed.endplate_nodes(End::Caudal, body_label, -up, &landmarks.caudal)?;
     for (name, area) in [("cranial", upper_mm2), ("caudal", lower_mm2)] {
         checks.push(Check::pass(
             &format!("{name}_loaded_area"),
@@ -438,7 +474,7 @@ fn between_endplates_of_tetrahedra(
         ));
     }
     let mut model = compress(
-        bone,
+        meshed.bone,
         loaded,
         fixed,
         (-up).into(),
@@ -573,6 +609,7 @@ pub fn body_mask(map: &LabelMap, labels: &[u16]) -> Result<(Mask, Option<Check>)
     if labels.len() > 1 {
         return Ok((mask, None));
     }
-    let (body, check) = crate::anatomy::vertebra::split_body(&mask)?;
+    let wall = crate::anatomy::vertebra::canal_wall(&mask)?;
+    let (body, check) = crate::anatomy::vertebra::split_body(&mask, wall);
     Ok((largest_component(&body, Connectivity::Faces), Some(check)))
 }

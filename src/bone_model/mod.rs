@@ -3,6 +3,7 @@
 //! One builder per load case: [`stance`], [`fall`], [`compression`]. None of them knows a material
 //! law: bone elements carry their density, caps and the like a modulus of their own.
 
+pub mod between_caps;
 pub mod cap;
 pub mod compression;
 pub mod fall;

@@ -144,7 +144,7 @@ fn the_disc_labelled_vertebra_has_the_published_mesh() {
         ..CompressionOptions::default()
     };
     options.pose.voxel_mm = 0.0;
-    let model = compression::build(&input, &[1, 2, 3, 4], None, &options).unwrap();
+    let model = compression::build(&input, &[1, 2, 3, 4], None, None, &options).unwrap();
     assert_eq!(model.mesh.element_count(), 67_186);
     assert_eq!(model.mesh.nodes_mm().len(), 77_892);
     assert_eq!(model.count(ElementKind::Cap), 7015 + 6425);
@@ -190,6 +190,7 @@ fn the_disc_labelled_vertebra_has_the_published_mesh() {
         &input,
         &[1, 2],
         Some(&landmarks),
+        None,
         &CompressionOptions::default(),
     );
     let model = model.unwrap();

@@ -319,7 +319,7 @@ fn plain_compression() -> CompressionOptions {
 
 #[test]
 fn a_block_between_caps_voxel_by_voxel() {
-    let model = compression::build(&block(), &[1, 2], None, &plain_compression()).unwrap();
+    let model = compression::build(&block(), &[1, 2], None, None, &plain_compression()).unwrap();
     // 360 body, 32 process, 4 layers of 36 cap voxels above and below.
     assert_eq!(model.count(ElementKind::Bone), 392);
     assert_eq!(model.count(ElementKind::Cap), 288);
@@ -360,7 +360,7 @@ fn lateral_settings_of_the_compression() {
             lateral,
             ..plain_compression()
         };
-        compression::build(&block(), &[1, 2], None, &options)
+        compression::build(&block(), &[1, 2], None, None, &options)
             .unwrap()
             .prescribed
             .len()
@@ -387,7 +387,7 @@ fn discs_of_the_label_map_are_told_apart_by_their_height() {
         ..plain_compression()
     };
     options.pose.voxel_mm = 0.0;
-    let model = compression::build(&input, &[1, 2], None, &options).unwrap();
+    let model = compression::build(&input, &[1, 2], None, None, &options).unwrap();
     assert_eq!(model.count(ElementKind::Cap), 144);
     assert_eq!(model.count(ElementKind::Bone), 392);
     let z = |n: &u32| model.mesh.nodes_mm()[*n as usize][2];
@@ -395,7 +395,7 @@ fn discs_of_the_label_map_are_told_apart_by_their_height() {
     assert!(model.fixed.nodes.len() == 49 && model.fixed.nodes.iter().all(|n| z(n) == 0.0));
     assert_eq!(model.displacement_mm, 0.2);
     assert_eq!(model.cap_distance_mm, Some(14.0));
-    let missing = compression::build(&input, &[1, 3], None, &options).unwrap_err();
+    let missing = compression::build(&input, &[1, 3], None, None, &options).unwrap_err();
     assert!(missing.to_string().contains("label 3"), "{missing}");
 }
 
@@ -405,7 +405,7 @@ fn label_smoothing_rounds_a_corner_and_keeps_a_face() {
         smooth_sigma_mm: 1.0,
         ..plain_compression()
     };
-    let smooth = compression::build(&block(), &[1, 2], None, &options).unwrap();
+    let smooth = compression::build(&block(), &[1, 2], None, None, &options).unwrap();
     // At a corner of a cube the smoothed value is 0.691³ = 0.33 (erf), on an edge 0.48, on a face 0.69:
     // the 8 corners and the 12 edges of the body go, its faces stay (a finite body lowers them a little).
     let body = smooth.labels.iter().filter(|&&l| l == 1).count();
@@ -420,6 +420,6 @@ fn a_density_that_is_no_number_is_refused() {
     input.density.data[index] = f32::NAN;
     let mut options = plain_compression();
     options.pose.voxel_mm = 0.0;
-    let error = compression::build(&input, &[1, 2], None, &options).unwrap_err();
+    let error = compression::build(&input, &[1, 2], None, None, &options).unwrap_err();
     assert!(error.to_string().contains("NaN"), "{error}");
 }

@@ -14,10 +14,12 @@ use meshing::tetrahedron::TET10_EDGES;
 use meshing::{LevelSet, NodeSet, keep_anchored};
 use nalgebra::{Matrix3, Vector3};
 
+use super::between_caps::BetweenCaps;
 use super::{BoneMesh, ElementKind, Unloaded};
 use crate::anatomy::Check;
+use crate::anatomy::endplate::{ImageEndplates, SEARCH_MM};
 use crate::anatomy::vertebra::{ENDPLATE_DEPTH_MM, Endplate};
-use crate::pose::Posed;
+use crate::pose::{Posed, to_image};
 
 /// How voxels give their value to an element (`density.sampling`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub struct TetrahedraOptions {
 
 /// A surface triangle belongs to an endplate when its normal lies within this angle of the axis.
 const FACING_DEG: f64 = 35.0;
+/// A triangle lies on the cap of an endplate when its middle is no farther from it, mm.
+const ON_CAP_MM: f64 = 0.75;
 /// How far beyond the voxels that are sampled the image is continued: farther than a surface strays from its mask.
 const CONTINUED_VOXELS: usize = 4;
 
@@ -52,9 +56,10 @@ pub(super) fn mesh(
     mut posed: Posed,
     body_label: u16,
     rotation: Option<Matrix3<f64>>,
+    endplates: Option<&ImageEndplates>,
     options: &TetrahedraOptions,
     checks: &mut Vec<Check>,
-) -> Result<Unloaded> {
+) -> Result<Meshed> {
     let anchors: Vec<usize> = (0..posed.labels.data.len())
         .filter(|&index| posed.labels.data[index] == body_label)
         .collect();
@@ -65,20 +70,36 @@ pub(super) fn mesh(
         }
     }
     let surface = LevelSet::of(&bone)?;
-    let depth = |p: [f64; 3]| surface.depth_mm(p);
-    let body = Body {
-        depth_mm: &depth,
-        bounds_mm: surface.bounds_mm(),
-        volume_mm3: Some(surface.mask_volume_mm3()),
-        is_thin: &|p| surface.is_thin(p),
-        voxel_mm: surface
-            .spacing_mm()
-            .into_iter()
-            .fold(f64::INFINITY, f64::min),
-        frame: surface.frame().clone(),
-    };
+    let mut body = Body::of(&surface);
+    let between = endplates
+        .map(|endplates| BetweenCaps::new(&surface, endplates))
+        .transpose()?;
+    if let Some(between) = &between {
+        body.solid = between;
+        body.volume_mm3 = None;
+        for axis in 0..3 {
+            body.bounds_mm[0][axis] -= SEARCH_MM;
+            body.bounds_mm[1][axis] += SEARCH_MM;
+        }
+    }
     let mut made = mesh_body(&body, &options.mesh)?;
-    checks.extend(mesh_checks(&made, &options.mesh, surface.mask_volume_mm3()));
+    let volume_mm3 = between.is_none().then(|| surface.mask_volume_mm3());
+    checks.extend(mesh_checks(&made, &options.mesh, volume_mm3));
+    let facets = facets(&made);
+    let near_caps = between.map(|between| {
+        let middle = |face: &[u32; 3]| {
+            let at = face.map(|n| made.mesh.nodes_mm[n as usize]);
+            std::array::from_fn(|a| at.iter().map(|p| p[a]).sum::<f64>() / 3.0)
+        };
+        facets
+            .iter()
+            .map(|(face, _)| {
+                between
+                    .at_endplates(middle(face))
+                    .map(|at| at.above_mm.abs() <= ON_CAP_MM && at.within_mm > 0.0)
+            })
+            .collect()
+    });
     let density = if options.sampling_erosion_voxels > 0 {
         let inner = morph_voxels(
             &bone,
@@ -102,7 +123,7 @@ pub(super) fn mesh(
         turn(&mut made, &rotation);
     }
     let elements = made.mesh.elements.len();
-    Ok(Unloaded {
+    let bone = Unloaded {
         kinds: vec![ElementKind::Bone; elements],
         labels,
         density_mg_cm3,
@@ -110,7 +131,31 @@ pub(super) fn mesh(
         posed,
         dropped_voxels: dropped.voxels,
         mesh: BoneMesh::Tetrahedra(made),
+    };
+    Ok(Meshed {
+        bone,
+        facets,
+        near_caps,
     })
+}
+
+/// A meshed vertebra and its surface.
+pub(super) struct Meshed {
+    pub bone: Unloaded,
+    /// Triangles of the surface by their corners, each with its element.
+    facets: Vec<([u32; 3], u32)>,
+    /// Which triangles lie on the cranial and on the caudal cap, where the endplates come from the image.
+    near_caps: Option<Vec<[bool; 2]>>,
+}
+
+fn facets(made: &TetrahedralMesh) -> Vec<([u32; 3], u32)> {
+    let corners: Vec<[u32; 4]> = made
+        .mesh
+        .elements
+        .iter()
+        .map(|e| [e[0], e[1], e[2], e[3]])
+        .collect();
+    boundary_faces(&corners)
 }
 
 /// Density of every element, and at its sampling points where the laws are applied there.
@@ -168,8 +213,10 @@ fn element_labels(made: &TetrahedralMesh, labels: &LabelMap, otherwise: u16) -> 
         .collect()
 }
 
-/// Turns a mesh into other model axes.
+/// Turns a mesh by a rotation from image axes (RAS+) to model axes.
 fn turn(made: &mut TetrahedralMesh, rotation: &Matrix3<f64>) {
+    let columns = [0, 1, 2].map(|n| to_image(made.frame.rotation.column(n).into()));
+    let rotation = rotation * Matrix3::from_columns(&columns);
     for node in &mut made.mesh.nodes_mm {
         *node = (rotation * Vector3::from(*node)).into();
     }
@@ -180,7 +227,7 @@ fn turn(made: &mut TetrahedralMesh, rotation: &Matrix3<f64>) {
 fn mesh_checks(
     made: &TetrahedralMesh,
     wanted: &TetrahedralOptions,
-    mask_volume_mm3: f64,
+    mask_volume_mm3: Option<f64>,
 ) -> Vec<Check> {
     let found = made.mesh.statistics();
     let mut checks = Vec::new();
@@ -211,16 +258,18 @@ fn mesh_checks(
             format!("meshed by {name}: {}", made.setbacks.join("; ")),
         )
     });
-    let off = 100.0 * (made.mesh.total_volume_mm3() / mask_volume_mm3 - 1.0);
-    let reason = format!(
-        "the elements fill the mask's volume to {off:+.2} %, with the surface moved by {:+.3} mm",
-        made.offset_mm
-    );
-    checks.push(if off.abs() <= 0.5 {
-        Check::pass("tetrahedra_volume", off, reason)
-    } else {
-        Check::review("tetrahedra_volume", off, reason)
-    });
+    if let Some(volume) = mask_volume_mm3 {
+        let off = 100.0 * (made.mesh.total_volume_mm3() / volume - 1.0);
+        let reason = format!(
+            "the elements fill the mask's volume to {off:+.2} %, with the surface moved by {:+.3} mm",
+            made.offset_mm
+        );
+        checks.push(if off.abs() <= 0.5 {
+            Check::pass("tetrahedra_volume", off, reason)
+        } else {
+            Check::review("tetrahedra_volume", off, reason)
+        });
+    }
     if made.dropped_volume_mm3 > 0.0 {
         checks.push(Check::review(
             "tetrahedra_dropped",
@@ -234,67 +283,80 @@ fn mesh_checks(
     checks
 }
 
-/// The nodes of an endplate: triangles of the body's surface that face along `outward` (model frame) and lie within 3 mm
-/// of the fitted plane. The second value is their area as seen along `outward`, mm².
-pub(super) fn endplate_nodes(
-    name: &str,
-    bone: &Unloaded,
-    body_label: u16,
-    outward: Vector3<f64>,
-    plane: &Endplate,
-) -> Result<(NodeSet, f64)> {
-    let BoneMesh::Tetrahedra(made) = &bone.mesh else {
-        bail!("the mesh is none of tetrahedra");
-    };
-    let mesh = &made.mesh;
-    let corners: Vec<[u32; 4]> = mesh
-        .elements
-        .iter()
-        .map(|e| [e[0], e[1], e[2], e[3]])
-        .collect();
-    let facing = FACING_DEG.to_radians().cos();
-    let at = |node: u32| Vector3::from(mesh.nodes_mm[node as usize]);
-    let faces = boundary_faces(&corners);
-    // Normals of the nodes, weighted by area: a single small triangle may lean anyhow.
-    let mut normals = vec![Vector3::zeros(); mesh.nodes_mm.len()];
-    for (face, _) in &faces {
-        let [a, b, c] = face.map(at);
-        let normal = (b - a).cross(&(c - a));
-        for &node in face {
-            normals[node as usize] += normal;
+/// An end of the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Towards the head.
+    Cranial,
+    /// Towards the feet.
+    Caudal,
+}
+
+impl Meshed {
+    /// The nodes of an endplate: triangles of the body's surface that face along `outward` (model frame) and lie within
+    /// 3 mm of the plane, or on the cap found in the image. The second value is their area as seen along `outward`, mm².
+    pub fn endplate_nodes(
+        &self,
+        end: End,
+        body_label: u16,
+        outward: Vector3<f64>,
+        plane: &Endplate,
+    ) -> Result<(NodeSet, f64)> {
+        let BoneMesh::Tetrahedra(made) = &self.bone.mesh else {
+            bail!("the mesh is none of tetrahedra");
+        };
+        let mesh = &made.mesh;
+        let facing = FACING_DEG.to_radians().cos();
+        let at = |node: u32| Vector3::from(mesh.nodes_mm[node as usize]);
+        // Normals of the nodes, weighted by area: a single small triangle may lean anyhow.
+        let mut normals = vec![Vector3::zeros(); mesh.nodes_mm.len()];
+        for (face, _) in &self.facets {
+            let [a, b, c] = face.map(at);
+            let normal = (b - a).cross(&(c - a));
+            for &node in face {
+                normals[node as usize] += normal;
+            }
         }
-    }
-    let mut nodes = Vec::new();
-    let mut area = 0.0;
-    for (face, element) in faces {
-        let normal: Vector3<f64> = face
-            .iter()
-            .map(|&node| normals[node as usize].normalize())
-            .sum();
         let on_plane = |node: u32| {
             let world = made.frame.to_world(mesh.nodes_mm[node as usize]);
             plane.above_mm(Vector3::from(world)).abs() <= ENDPLATE_DEPTH_MM
         };
-        if bone.labels[element as usize] != body_label
-            || normal.dot(&outward) < facing * normal.norm()
-            || !face.iter().all(|&node| on_plane(node))
-        {
-            continue;
-        }
-        nodes.extend(face);
-        let [a, b, c] = face.map(at);
-        area += 0.5 * (b - a).cross(&(c - a)).dot(&outward);
-        let element = &mesh.elements[element as usize];
-        for (middle, [i, j]) in TET10_EDGES.into_iter().enumerate() {
-            if face.contains(&element[i]) && face.contains(&element[j]) {
-                nodes.push(element[4 + middle]);
+        let mut nodes = Vec::new();
+        let mut area = 0.0;
+        for (n, &(face, element)) in self.facets.iter().enumerate() {
+            let there = match &self.near_caps {
+                Some(near) => near[n][usize::from(end == End::Caudal)],
+                None => face.iter().all(|&node| on_plane(node)),
+            };
+            if !there || self.bone.labels[element as usize] != body_label {
+                continue;
+            }
+            let normal: Vector3<f64> = face
+                .iter()
+                .map(|&node| normals[node as usize].normalize())
+                .sum();
+            if normal.dot(&outward) < facing * normal.norm() {
+                continue;
+            }
+            nodes.extend(face);
+            let [a, b, c] = face.map(at);
+            area += 0.5 * (b - a).cross(&(c - a)).dot(&outward);
+            let element = &mesh.elements[element as usize];
+            for (middle, [i, j]) in TET10_EDGES.into_iter().enumerate() {
+                if face.contains(&element[i]) && face.contains(&element[j]) {
+                    nodes.push(element[4 + middle]);
+                }
             }
         }
+        let name = match end {
+            End::Cranial => "cranial_endplate",
+            End::Caudal => "caudal_endplate",
+        };
+        let set = NodeSet::new(name, nodes);
+        (!set.nodes.is_empty())
+            .then_some((set, area))
+            .with_context(|| {
+                format!("no part of the surface lies at the {name} and faces along the axis")
+            })
     }
-    let set = NodeSet::new(name, nodes);
-    (!set.nodes.is_empty())
-        .then_some((set, area))
-        .with_context(|| {
-            format!("no part of the surface lies at the {name} and faces along the axis")
-        })
 }

@@ -92,6 +92,16 @@ choice! {
 }
 
 choice! {
+    /// Where the endplates of a vertebra are taken from.
+    EndplateSource {
+        /// The outermost surface of the mask that faces up and down (Saillard 2024).
+        MaskSurface = "mask_surface",
+        /// The edge of the bone in the image, within 4 mm of the mask's surface.
+        ImageEdge = "image_edge",
+    }
+}
+
+choice! {
     /// What fills a surface with tetrahedra.
     TetMesher {
         /// TetGen, and the lattice mesher where it fails or is not built in.

@@ -26,8 +26,9 @@ use serde::{Deserialize, Serialize};
 
 pub use calibration::{CALIBRATION_FORMS, CalibrationSpec, RodSource};
 pub use choice::{
-    Basis, Bone, ConstitutiveModel, Coverage, Criterion, ElementFormulation, Interpolation,
-    Lateral, LoadKind, MeshKind, MorphUnit, Resampling, Sampling, Side, Softening, TetMesher,
+    Basis, Bone, ConstitutiveModel, Coverage, Criterion, ElementFormulation, EndplateSource,
+    Interpolation, Lateral, LoadKind, MeshKind, MorphUnit, Resampling, Sampling, Side, Softening,
+    TetMesher,
 };
 pub(crate) use file::{check_keys, position, read_settings};
 pub use settings::{

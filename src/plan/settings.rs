@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::choice::{
-    ConstitutiveModel, Coverage, Criterion, ElementFormulation, Interpolation, Lateral, LoadKind,
-    MeshKind, Resampling, Sampling, Softening, TetMesher,
+    ConstitutiveModel, Coverage, Criterion, ElementFormulation, EndplateSource, Interpolation,
+    Lateral, LoadKind, MeshKind, Resampling, Sampling, Softening, TetMesher,
 };
 use super::value::{Direction, Orientation, SettingValue};
 
@@ -177,6 +177,8 @@ settings! {
     load: LoadSettings {
         /// Load case.
         case: LoadKind,
+        /// Where the endplates of a vertebra are taken from.
+        endplates: EndplateSource,
         /// Line of the load.
         direction: Direction,
         /// Angle between load and `load.direction`, degrees; positive tilts a stance load towards the midline, from the head down and outwards.

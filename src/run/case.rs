@@ -10,12 +10,15 @@ use imaging::orientation::{AxisDirection, reorient, to_ras_axes};
 use imaging::{Grid, LabelMap, Mask, Volume};
 
 use super::{RunRequest, options};
-use crate::anatomy::vertebra::split_body;
+use crate::anatomy::endplate::ImageEndplates;
+use crate::anatomy::vertebra::{canal_wall, split_body};
 use crate::anatomy::{self, FemurLandmarks, Refused, VertebraLandmarks, pieces::single_bone};
 use crate::bone_model::{BoneModel, compression, fall, stance};
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::output_dir::OutputDir;
-use crate::plan::{Basis, Bone, Level, LevelChoice, LoadKind, MorphUnit, Orientation, Plan, Side};
+use crate::plan::{
+    Basis, Bone, EndplateSource, Level, LevelChoice, LoadKind, MorphUnit, Orientation, Plan, Side,
+};
 use crate::pose::Posed;
 use crate::progress::Progress;
 use crate::report::result_json::{Check, CheckStatus};
@@ -40,6 +43,8 @@ pub struct Case {
     pub level: Option<Level>,
     femur: Option<FemurLandmarks>,
     vertebra: Option<VertebraLandmarks>,
+    /// Its endplates in the image, where they are asked for.
+    endplates: Option<ImageEndplates>,
     /// Body of a vertebra whose one label also covers its arch.
     split_body: Option<Mask>,
     /// The quality gates so far.
@@ -96,6 +101,7 @@ impl Case {
             level: None,
             femur: None,
             vertebra: None,
+            endplates: None,
             split_body: None,
             scan_grid,
         };
@@ -154,6 +160,8 @@ impl Case {
             select(&self.labels, &[cap])?;
         }
         self.level = level(plan)?;
+        // Before erosion, which may open the ring that the arch closes around the canal.
+        let wall = canal_wall(&whole)?;
         if subject.morph != 0.0 {
             self.morph_labels(&whole, plan)?;
         }
@@ -163,7 +171,7 @@ impl Case {
             self.add(field_of_view(&single));
             let body = match subject.label[..] {
                 [_] => {
-                    let (body, check) = split_body(&single)?;
+                    let (body, check) = split_body(&single, wall);
                     self.add(check);
                     self.split_body = Some(body.clone());
                     body
@@ -180,6 +188,9 @@ impl Case {
                 }
                 Err(Refused(check)) => self.add(check),
             }
+            if plan.settings.load.endplates == EndplateSource::ImageEdge {
+                self.find_endplates(&body);
+            }
         }
         for label in &mut self.labels.data {
             if !subject.label.contains(label) && !caps.contains(label) {
@@ -187,6 +198,35 @@ impl Case {
             }
         }
         Ok(())
+    }
+
+    /// Looks for the endplates in the image.
+    fn find_endplates(&mut self, body: &Mask) {
+        let Some(of_mask) = self.vertebra.clone() else {
+            return;
+        };
+        match ImageEndplates::find(&self.density.mg_cm3, body, &of_mask) {
+            Ok((found, checks)) => {
+                let up = body.grid.direction.column(2).into();
+                let landmarks = match found.landmarks(&of_mask, up) {
+                    Ok(landmarks) => landmarks,
+                    Err(Refused(check)) => return self.add(check),
+                };
+                checks.into_iter().for_each(|check| self.add(check));
+                let height = landmarks.height_mm;
+                self.add(anatomy::Check::pass(
+                    "image_endplate_height",
+                    height,
+                    format!(
+                        "{height:.2} mm between the image's endplates, {:.2} mm between the mask's",
+                        of_mask.height_mm
+                    ),
+                ));
+                self.vertebra = Some(landmarks);
+                self.endplates = Some(found);
+            }
+            Err(Refused(check)) => self.add(check),
+        }
     }
 
     /// Gives the first label, the body's, to every other one that encloses it: some label maps draw the body's cortex as a
@@ -301,7 +341,13 @@ impl Case {
                     }
                     options.one_bone = true;
                 }
-                compression::build(&input, &labels, self.vertebra.as_ref(), &options)
+                compression::build(
+                    &input,
+                    &labels,
+                    self.vertebra.as_ref(),
+                    self.endplates.as_ref(),
+                    &options,
+                )
             }
         }
         .context("the model cannot be built")

@@ -139,7 +139,7 @@ pub(crate) fn run_into(
     let full_mm = model.displacement_mm;
     let body = assigned.body(&model, plan);
     let load = model.load_case();
-    let (frame, increments) = (&model.mesh.frame, plan.settings.load.increments.max(1));
+    let (frame, increments) = (model.mesh.frame(), plan.settings.load.increments.max(1));
     crate::export::store(
         out.path(),
         &body,
