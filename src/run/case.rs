@@ -21,6 +21,7 @@ use crate::plan::{
 };
 use crate::pose::Posed;
 use crate::progress::Progress;
+use crate::report::EndplateFigure;
 use crate::report::result_json::{Check, CheckStatus};
 
 /// A label that covers more of the body's surface than this is its cortex; pedicles cover about a tenth.
@@ -43,6 +44,8 @@ pub struct Case {
     pub level: Option<Level>,
     femur: Option<FemurLandmarks>,
     vertebra: Option<VertebraLandmarks>,
+    /// The landmarks of the mask, where those of the image take their place.
+    of_mask: Option<VertebraLandmarks>,
     /// Its endplates in the image, where they are asked for.
     endplates: Option<ImageEndplates>,
     /// Body of a vertebra whose one label also covers its arch.
@@ -101,6 +104,7 @@ impl Case {
             level: None,
             femur: None,
             vertebra: None,
+            of_mask: None,
             endplates: None,
             split_body: None,
             scan_grid,
@@ -184,6 +188,7 @@ impl Case {
             match VertebraLandmarks::find(&body) {
                 Ok((landmarks, checks)) => {
                     checks.into_iter().for_each(|check| self.add(check));
+                    self.of_mask = Some(landmarks.clone());
                     self.vertebra = Some(landmarks);
                 }
                 Err(Refused(check)) => self.add(check),
@@ -376,13 +381,27 @@ impl Case {
         }
     }
 
-    /// Writes mask and density on the scan's own grid.
+    /// Writes mask and density on the scan's own grid, and a picture of the endplates of a vertebra.
     pub fn write_images(&self, out: &OutputDir) -> anyhow::Result<()> {
         let back = scan_axes(&self.scan_grid);
         let mask: Volume<u16> = reorient(&self.labels, back)?;
         imaging::write_volume(&out.join("mask.nii.gz"), &mask)?;
         let density = reorient(&self.density.mg_cm3, back)?;
         imaging::write_volume(&out.join("density.nii.gz"), &density)?;
+        if let (Some(of_mask), Some(used)) = (&self.of_mask, &self.vertebra) {
+            EndplateFigure {
+                density: &self.density.mg_cm3,
+                labels: &self.labels,
+                of_mask,
+                of_image: self.endplates.as_ref(),
+                bone: self
+                    .level
+                    .as_ref()
+                    .map_or_else(|| "vertebra".to_owned(), ToString::to_string),
+                height_mm: used.height_mm,
+            }
+            .write_png(&out.join("endplates.png"))?;
+        }
         Ok(())
     }
 }
