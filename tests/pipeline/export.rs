@@ -20,14 +20,14 @@ fn osteoload(arguments: &[&str]) -> Output {
 }
 
 /// Runs the program, which must end with this status.
-fn ends_with(status: i32, arguments: &[&str]) -> String {
+pub(super) fn ends_with(status: i32, arguments: &[&str]) -> String {
     let output = osteoload(arguments);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(status), "{arguments:?}: {error}");
     error + &String::from_utf8_lossy(&output.stdout)
 }
 
-fn name(path: &Path) -> &str {
+pub(super) fn name(path: &Path) -> &str {
     path.to_str().expect("a plain name")
 }
 
@@ -40,10 +40,10 @@ fn table(path: &Path) -> Vec<HashMap<String, String>> {
 }
 
 /// Reactions (N) by set and time.
-type Reactions = HashMap<(String, usize), [f64; 3]>;
+pub(super) type Reactions = HashMap<(String, usize), [f64; 3]>;
 
 /// Solves a deck with this program.
-fn solved(deck: &Path, out: &Path, formulation: &str) -> Reactions {
+pub(super) fn solved(deck: &Path, out: &Path, formulation: &str) -> Reactions {
     let arguments = ["solve", name(deck), "--out", name(out), "--no-fields"];
     let arguments = [&arguments[..], &["--element-formulation", formulation]].concat();
     ends_with(0, &arguments);
@@ -58,7 +58,7 @@ fn solved(deck: &Path, out: &Path, formulation: &str) -> Reactions {
 }
 
 /// The same by CalculiX; `None` where it is not installed.
-fn solved_by_calculix(folder: &Path, job: &str) -> Option<Reactions> {
+pub(super) fn solved_by_calculix(folder: &Path, job: &str) -> Option<Reactions> {
     let Ok(output) = Command::new("ccx").arg(job).current_dir(folder).output() else {
         eprintln!("not compared with CalculiX: there is no `ccx` on PATH");
         return None;
@@ -85,7 +85,7 @@ fn length(v: [f64; 3]) -> f64 {
 }
 
 /// The largest difference of two reactions of one set and time over the second.
-fn worst(found: &Reactions, expected: &Reactions) -> f64 {
+pub(super) fn worst(found: &Reactions, expected: &Reactions) -> f64 {
     assert_eq!(found.len(), expected.len());
     expected
         .iter()
