@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Run with `cargo run --release --example mesh_many`: one synthetic vertebra, in three sizes. `-- 40 DIR` meshes 40 synthetic
-//! vertebrae and both femora (labels 1 and 2) of every label map in DIR, in five sizes, as docs/meshing.md quotes it.
+//! vertebrae and both femora (labels 1 and 2) of every label map in DIR, in five sizes, as docs/meshing.md quotes it; a third
+//! argument, `lattice` or `TetGen`, leaves the other mesher out.
 //! The last lines are the worst of all meshes, by mesher; expected without arguments:
 //!
 //! ```text
@@ -104,10 +105,14 @@ fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let count: u64 = arguments.next().map_or(Ok(1), |n| n.parse())?;
     let directory = arguments.next().map(PathBuf::from);
+    let only = arguments.next();
     let all = directory.is_some() || count > 1;
     let mut worst = vec![Worst::of("lattice", Mesher::Stuffing)];
     if all && Mesher::TETGEN_BUILT_IN {
         worst.push(Worst::of("TetGen", Mesher::TetGen));
+    }
+    if let Some(only) = only {
+        worst.retain(|worst| worst.name == only);
     }
     let steps: &[i32] = if all { &[-2, -1, 0, 1, 2] } else { &[-1, 0, 1] };
     let mut mesh = |bone: &str, map: &LabelMap, label: u16| -> anyhow::Result<()> {

@@ -30,6 +30,14 @@ pub(crate) fn fill(surface: &SurfaceMesh, max_volume_mm3: f64) -> Result<Mesh<4>
     if !surface.is_two_manifold() {
         return Err("the surface is no two-manifold".into());
     }
+    // TetGen would refuse it too, but says so on the standard output.
+    if let Some(pair) = surface.first_crossing() {
+        let at = surface.nodes_mm[surface.triangles[pair[0] as usize][0] as usize];
+        return Err(format!(
+            "the surface cuts itself near ({:.1}, {:.1}, {:.1}) mm",
+            at[0], at[1], at[2]
+        ));
+    }
     let Ok(_alone) = ONE_AT_A_TIME.lock() else {
         return Err("an earlier mesh ended in a panic".into());
     };
@@ -160,7 +168,7 @@ mod tests {
         let mut surface = ball(10.0, -1.0);
         // One node through the opposite wall.
         surface.nodes_mm[0] = surface.nodes_mm[0].map(|x| -2.0 * x);
-        assert!(fill(&surface, 2.0).is_err());
+        assert!(fill(&surface, 2.0).unwrap_err().contains("cuts itself"));
     }
 
     #[test]

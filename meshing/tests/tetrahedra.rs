@@ -40,6 +40,7 @@ fn valid(made: &TetrahedralMesh) -> SurfaceMesh {
     assert!(found.dihedral_deg[0] > 0.5, "{found:?}");
     let surface = SurfaceMesh::of_tetrahedra(&made.mesh).0;
     assert!(surface.is_two_manifold());
+    assert_eq!(surface.first_crossing(), None);
     surface
 }
 

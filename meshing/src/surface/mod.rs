@@ -1,5 +1,6 @@
 //! Triangulated surfaces, and what makes one fit to be filled with tetrahedra.
 
+mod crossing;
 #[cfg(any(feature = "tetgen", test))]
 pub(crate) mod remesh;
 
