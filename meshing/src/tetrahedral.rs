@@ -124,13 +124,14 @@ const VOLUME_WITHIN: f64 = 0.002;
 #[cfg(feature = "tetgen")]
 const MEAN_AT_MOST: f64 = 0.1;
 /// Rounds in the search for lattice size and offset.
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 8;
 /// The surface moves by no more than these parts of a voxel for the sake of the volume, inwards and outwards: inwards less
 /// than [`LevelSet`] holds thin parts.
 const OFFSETS: [f64; 2] = [-0.12, 0.35];
-/// What sticks out between lattice points by less than this part of a voxel is let go. It is less than the depth at which
-/// [`LevelSet`] holds thin parts.
+/// What sticks out between lattice points by less than the larger of these parts of a voxel and of the lattice's edge is let
+/// go: a surface of that curvature is not the thinner for it.
 const TOLERANCE: f64 = 0.2;
+const TOLERANCE_OF_EDGE: f64 = 0.08;
 /// Where a part of the body was lost, this is the tolerance, and thin parts are followed by elements of a voxel.
 const CLOSE_TOLERANCE: f64 = 0.05;
 const CLOSE_COARSEST: f64 = 1.0;
@@ -143,7 +144,7 @@ const CRUMBS: f64 = 0.001;
 /// Halvings of a lattice that sees nothing of a body.
 const HALVINGS: usize = 8;
 /// The lattice grows by no more than this for the sake of the mean volume: where all is thin, small elements are right.
-const LARGEST_GROWTH: f64 = 1.3;
+const LARGEST_GROWTH: f64 = 1.6;
 /// Smallest ratio of a curved element's Jacobian to that of the straight one.
 const LEAST_JACOBIAN: f64 = 0.2;
 
@@ -224,12 +225,15 @@ fn shaped(body: &Body, options: &TetrahedralOptions) -> Result<Shaped> {
             let close = match close_rounds {
                 0 => nothing_seen && thin(),
                 1 => near_lost(middle),
-                2 => near_lost(middle) && thin(),
-                _ => thin(),
+                _ => near_lost(middle) && thin(),
             };
             let voxel = body.voxel_mm;
             Care {
-                tolerance_mm: voxel * if close { CLOSE_TOLERANCE } else { TOLERANCE },
+                tolerance_mm: if close {
+                    CLOSE_TOLERANCE * voxel
+                } else {
+                    (TOLERANCE * voxel).max(TOLERANCE_OF_EDGE * edge_mm)
+                },
                 coarsest_mm: if close {
                     CLOSE_COARSEST * voxel
                 } else {
@@ -327,7 +331,7 @@ fn by_tetgen(
         let depth = |p: [f64; 3]| body.solid.depth_mm(p) + offset_mm;
         let wanted = Evenness {
             edge_mm,
-            tolerance_mm: TOLERANCE * body.voxel_mm,
+            tolerance_mm: (TOLERANCE * body.voxel_mm).max(TOLERANCE_OF_EDGE * edge_mm),
         };
         let surface = even(&lattice, &wanted, &depth);
         let filled = match filled_to_size(&surface, target_mm3) {

@@ -82,11 +82,17 @@ impl SurfaceMesh {
     }
 }
 
+/// Volumes smaller than this part of the product of three edges are rounding.
+const ROUNDING: f64 = 1e-9;
+
 /// Whether a segment passes through the inside of a triangle.
 fn pierces([p, q]: [[f64; 3]; 2], [a, b, c]: [[f64; 3]; 3]) -> bool {
     let volume = |a, b, c, d| dot(cross(minus(b, a), minus(c, a)), minus(d, a));
     let (above, below) = (volume(a, b, c, p), volume(a, b, c, q));
-    if above * below >= 0.0 {
+    // Ends in the triangle's plane, to rounding, only touch it.
+    let size = [minus(b, a), minus(c, a), minus(q, p)].map(|d| dot(d, d).sqrt());
+    let nothing = ROUNDING * size[0] * size[1] * size[2];
+    if above * below >= 0.0 || above.abs().min(below.abs()) < nothing {
         return false;
     }
     let sides = [volume(p, q, a, b), volume(p, q, b, c), volume(p, q, c, a)];
