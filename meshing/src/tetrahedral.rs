@@ -325,9 +325,9 @@ fn by_tetgen(
     let mut offset_mm = shaped.offset_mm;
     // A regular tetrahedron of volume V has edges of (6 √2 V)^(1/3); TetGen halves some.
     let mut edge_mm = 1.15 * (6.0 * 2.0f64.sqrt() * target_mm3).cbrt();
-    let mut bracket = [f64::NAN; 2];
+    let mut bracket: [Option<(f64, f64)>; 2] = [None; 2];
     let mut best: Option<(f64, f64, Mesh<4>, f64)> = None;
-    for _ in 0..6 {
+    for _ in 0..8 {
         let depth = |p: [f64; 3]| body.solid.depth_mm(p) + offset_mm;
         let wanted = Evenness {
             edge_mm,
@@ -358,11 +358,14 @@ fn by_tetgen(
         }
         if !size_met {
             // Between the edges that gave too small and too large elements, once both are known.
-            bracket[usize::from(size > 0.0)] = edge_mm;
-            edge_mm = if bracket.iter().all(|edge| edge.is_finite()) {
-                (bracket[0] * bracket[1]).sqrt()
-            } else {
-                edge_mm * (1.0 - 0.7 * size)
+            bracket[usize::from(size > 0.0)] = Some((edge_mm, size));
+            edge_mm = match bracket {
+                [Some((small, below)), Some((large, above))] => {
+                    // The sizes between are not even: never the ends again.
+                    let part = (-below / (above - below)).clamp(0.2, 0.8);
+                    small * f64::powf(large / small, part)
+                }
+                _ => edge_mm * (1.0 - 0.7 * size),
             };
         }
         offset_mm = body.limited(offset_mm + (wanted - volume) / surface.area_mm2());
@@ -397,7 +400,7 @@ fn filled_to_size(surface: &SurfaceMesh, target_mm3: f64) -> std::result::Result
     // Elements come out smaller than the bound TetGen is given.
     let mut bound = 2.0 * target_mm3;
     let mut filled = fill(bound)?;
-    for _ in 0..2 {
+    for _ in 0..4 {
         let ratio = target_mm3 / filled.mean_mm3;
         if (ratio - 1.0).abs() < MEAN_WITHIN {
             break;
@@ -408,8 +411,8 @@ fn filled_to_size(surface: &SurfaceMesh, target_mm3: f64) -> std::result::Result
         if (next.mean_mm3 / target_mm3).ln().abs() < ratio.ln().abs() {
             filled = next;
         }
-        if gain < 0.25 {
-            // The surface, not the bound, decides the size.
+        if gain < 0.25 && ratio > 1.0 {
+            // The surface, not the bound, decides the size; a low bound always makes elements small.
             break;
         }
     }
