@@ -6,6 +6,7 @@
 mod case;
 mod demo;
 mod fields;
+mod gates;
 mod materials;
 mod options;
 mod outcome;
@@ -18,7 +19,6 @@ use anyhow::Context as _;
 use solver::{Control, Device, Stepping};
 
 pub use demo::{DemoRequest, demo};
-pub use materials::{Assigned, assign};
 pub use outcome::failure_load;
 pub use solve::{DeckFormulation, SolveFinished, SolveRequest, solve};
 pub use synthesise::{SynthFormat, SynthKind, SynthRequest, synth};
