@@ -489,7 +489,7 @@ fn an_asked_for_failure_load_that_is_not_there_ends_with_5() {
         ..crate::report::example_result()
     };
     let plan = &request.plan;
-    let answered = |outcome, load| super::run::answered(plan, &[result(outcome, load)]);
+    let answered = |outcome, load| crate::run::answered(plan, &[result(outcome, load)]);
     answered(crate::report::RunOutcome::PeakPassed, Some(5000.0)).unwrap();
     for outcome in [
         crate::report::RunOutcome::StillRising,
@@ -503,5 +503,5 @@ fn an_asked_for_failure_load_that_is_not_there_ends_with_5() {
         .with(&["material.model=linear".parse().unwrap()])
         .unwrap();
     let results = [result(crate::report::RunOutcome::Linear, None)];
-    super::run::answered(&linear, &results).unwrap();
+    crate::run::answered(&linear, &results).unwrap();
 }
