@@ -4,6 +4,7 @@ mod export;
 mod femur;
 mod painted;
 mod refusals;
+mod vertebra;
 
 use std::path::{Path, PathBuf};
 
