@@ -7,6 +7,7 @@
 pub mod endplate;
 pub mod femur;
 pub mod head;
+pub mod one_vertebra;
 pub mod pieces;
 pub mod points;
 pub mod side;

@@ -25,7 +25,7 @@ pub fn single_bone(mask: &Mask) -> (Mask, Check) {
             "pieces",
             share,
             format!(
-                "a second piece of {second} voxels, {:.0} % of the first: two bones under one label",
+                "two pieces of {largest} and {second} voxels, the second {:.0} % of the first: two bones under one label",
                 share * 100.0
             ),
         )

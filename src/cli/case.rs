@@ -6,7 +6,9 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::exit::{EndWith as _, Failure, Kind};
-use crate::plan::{Assignment, Bone, CalibrationSpec, LevelChoice, MorphUnit, Plan, Side, Subject};
+use crate::plan::{
+    Assignment, Bone, CalibrationSpec, LabelNames, LevelChoice, MorphUnit, Plan, Side, Subject,
+};
 use crate::protocol::Protocol;
 
 /// The case and the method.
@@ -21,9 +23,14 @@ pub struct CaseArgs {
     /// Side of the patient: left or right [default: from the label map or the scan's affine]
     #[arg(long)]
     pub side: Option<Side>,
-    /// Vertebra: C1 to L6, or all [default: from the label map]
+    /// Vertebra: C1 to L6 (or vertebrae_C1 …), whose label is taken where --label is not given; or all [default: from the
+    /// label]
     #[arg(long, value_name = "LEVEL")]
     pub level: Option<LevelChoice>,
+    /// Numbering of the vertebrae in the label map: verse (1-24 = C1-L5, 25 = L6, 28 = T13) or totalsegmentator (version 2:
+    /// 27-31 = L5-L1, 32-43 = T12-T1, 44-50 = C7-C1) [default: verse]
+    #[arg(long, value_name = "NAMES")]
+    pub label_names: Option<LabelNames>,
     /// Mask or label map on the scan's grid
     #[arg(long, value_name = "MASK")]
     pub mask: Option<PathBuf>,
@@ -101,6 +108,12 @@ impl CaseArgs {
                 place.clone_from(given);
             }
         }
+        let named_anew = self.level.is_some() || self.label_names.is_some();
+        if named_anew && subject.label_follows_level() {
+            // A label that an earlier plan took from its level goes with that level.
+            subject.label.clear();
+        }
+        put(&self.label_names, &mut subject.label_names);
         put(&self.side, &mut subject.side);
         put(&self.level, &mut subject.level);
         put(&self.model, &mut subject.model);
@@ -121,9 +134,9 @@ impl CaseArgs {
             Failure::usage("segmentation is not available yet")
                 .with_help("give the bone with --mask MASK --label K")
         })?;
-        if plan.subject.label.is_empty() {
+        if plan.subject.label.is_empty() && plan.subject.level != Some(LevelChoice::All) {
             return Err(Failure::usage("--mask is given without --label")
-                .with_help("name the values of the bone in the mask with --label K[,K…]")
+                .with_help("name the values of the bone in the mask with --label K[,K…], or a vertebra with --level")
                 .into());
         }
         Ok(mask)

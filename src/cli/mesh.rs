@@ -6,7 +6,9 @@ use clap::Args;
 
 use super::Globals;
 use super::case::CaseArgs;
+use crate::exit::Failure;
 use crate::output_dir::Existing;
+use crate::plan::LevelChoice;
 use crate::run::RunRequest;
 
 /// Mesh a bone as `run` would, without solving
@@ -26,6 +28,11 @@ impl MeshArgs {
     pub(super) fn request(&self, globals: &Globals) -> anyhow::Result<RunRequest> {
         let plan = self.case.resolve(|_| {})?;
         plan.check_available()?;
+        if plan.subject.level == Some(LevelChoice::All) {
+            return Err(Failure::usage("mesh takes one vertebra, not --level all")
+                .with_help("name one, such as --level L2")
+                .into());
+        }
         Ok(RunRequest {
             ct: self.case.ct.clone(),
             mask: self.case.mask(&plan)?,

@@ -6,11 +6,11 @@ use clap::Args;
 
 use super::Globals;
 use super::case::CaseArgs;
-use crate::exit::Failure;
 use crate::output_dir::Existing;
-use crate::plan::{Criterion, Plan, RodSource};
-use crate::report::{RunOutcome, RunResult, status_word};
-use crate::run::RunRequest;
+use crate::plan::{LevelChoice, RodSource};
+use crate::progress::Progress;
+use crate::report::{RunResult, status_word};
+use crate::run::{RunRequest, VertebraEnding, answered};
 
 /// Compute the failure load of a bone from a CT scan
 #[derive(Clone, Debug, Args)]
@@ -81,19 +81,20 @@ impl RunArgs {
     pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {
         let request = self.request(globals)?;
         let mut progress = globals.progress();
+        let every = request.plan.subject.level == Some(LevelChoice::All);
         if self.dry_run {
-            let checks = crate::run::check(&request, &mut progress)?;
             print!("{}", request.plan.to_toml());
-            println!("\n# Gates");
-            for check in checks {
-                println!(
-                    "# {} {}: {}",
-                    status_word(check.status),
-                    check.name,
-                    check.reason
-                );
+            if !every {
+                return print_gates("Gates", &request, &mut progress);
+            }
+            for vertebra in crate::run::vertebrae(&request)? {
+                let title = format!("Gates of {} (label {})", vertebra.name, vertebra.label);
+                print_gates(&title, &vertebra.request, &mut progress)?;
             }
             return Ok(());
+        }
+        if every {
+            return run_every_level(&request, &mut progress, globals);
         }
         let finished = crate::run::run(&request, &mut progress)?;
         for result in &finished.results {
@@ -113,36 +114,37 @@ fn headline(result: &RunResult) -> String {
     format!("{which}: {}", result.headline())
 }
 
-/// Exit status 5 when a failure load was asked for and there is none.
-pub(super) fn answered(plan: &Plan, results: &[RunResult]) -> anyhow::Result<()> {
-    if results
-        .iter()
-        .any(|result| result.outcome == RunOutcome::Interrupted)
-    {
-        return Err(Failure::interrupted("interrupted; the increments done are kept").into());
+fn print_gates(title: &str, request: &RunRequest, progress: &mut Progress) -> anyhow::Result<()> {
+    let checks = crate::run::check(request, progress)?;
+    println!("\n# {title}");
+    for check in checks {
+        println!(
+            "# {} {}: {}",
+            status_word(check.status),
+            check.name,
+            check.reason
+        );
     }
-    let failure = &plan.settings.failure;
-    let missing = results.iter().find(|result| {
-        let asked = match failure.criterion {
-            Criterion::None => return result.outcome == RunOutcome::StepTooSmall,
-            Criterion::Pistoia => result.pistoia_load_n,
-            Criterion::MaximumForce | Criterion::HeightReduction => result.failure_load_n,
+    Ok(())
+}
+
+/// `--level all`: one line per vertebra, and the exit status of them together.
+fn run_every_level(
+    request: &RunRequest,
+    progress: &mut Progress,
+    globals: &Globals,
+) -> anyhow::Result<()> {
+    let finished = crate::run::run_levels(request, progress)?;
+    for vertebra in &finished.vertebrae {
+        let said = match &vertebra.ending {
+            VertebraEnding::Ran(result) => result.headline(),
+            other => format!("{}: {}", other.status(&request.plan), other.reason()),
         };
-        asked.is_none()
-    });
-    let Some(result) = missing else {
-        return Ok(());
-    };
-    let failure = match result.outcome {
-        RunOutcome::StillRising => Failure::no_answer(
-            "the force was still rising at the end of the load: there is no failure load",
-        )
-        .with_help("raise load.displacement_mm or load.extension"),
-        RunOutcome::StepTooSmall => Failure::no_answer(
-            "an increment did not converge however small: there is no failure load",
-        )
-        .with_help("raise load.increments or solver.max_iterations; look at fields.pvd"),
-        _ => Failure::no_answer("the load ended before a failure load was found"),
-    };
-    Err(failure.into())
+        globals.say(format!(
+            "{} (label {}): {said}",
+            vertebra.name, vertebra.label
+        ));
+    }
+    globals.say(format!("results in {}", finished.place.display()));
+    finished.answered(&request.plan)
 }

@@ -5,7 +5,7 @@ use clap::{CommandFactory as _, Parser as _};
 use super::*;
 use crate::exit::Ending;
 use crate::output_dir::Existing;
-use crate::plan::{Bone, CalibrationSpec, Level, LevelChoice, MorphUnit, Side};
+use crate::plan::{Bone, CalibrationSpec, LabelNames, Level, LevelChoice, MorphUnit, Side};
 use crate::run::{DeckFormulation, RunRequest, SynthFormat};
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
@@ -81,6 +81,60 @@ fn a_whole_run_is_read() {
     assert_eq!(request.plan.settings.load.cap_labels, [5, 6]);
     assert_eq!(request.plan.settings.load.displacement_percent, 0.0);
     assert_eq!(request.existing, Existing::Overwrite);
+}
+
+#[test]
+fn a_level_brings_its_label() {
+    const CASE: &str = "--ct c --bone vertebra --mask m --calibration density --out o --level";
+    let subject = |options: &str| {
+        let request = run_request(&format!("{CASE} {options}")).unwrap();
+        request.plan.subject
+    };
+    assert_eq!(subject("L2").label, [21]);
+    assert_eq!(subject("L2 --label 3").label, [3]);
+    assert_eq!(subject("vertebrae_L2").level, subject("L2").level);
+    let total = subject("L2 --label-names totalsegmentator");
+    assert_eq!(total.label, [30]);
+    assert_eq!(total.label_names, Some(LabelNames::TotalSegmentator));
+    assert!(subject("all").label.is_empty());
+    for (options, part) in [
+        ("L6 --label-names totalsegmentator", "no label"),
+        ("L2 --label-names totalseg", "totalsegmentator"),
+        ("all --label 21", "leave one of them out"),
+        (
+            "all --protocol linear-compression --set load.cap_labels=5,6",
+            "cap_labels",
+        ),
+    ] {
+        let ending = Ending::of(&run_request(&format!("{CASE} {options}")).unwrap_err());
+        assert_eq!(ending.status, 2, "{options}");
+        let all = format!("{} {}", ending.error, ending.help.unwrap_or_default());
+        assert!(all.contains(part), "{options}: {all}");
+    }
+    let cli = parse("osteoload mesh --ct c --bone vertebra --mask m --out o --level all").unwrap();
+    let Command::Mesh(args) = &cli.command else {
+        panic!()
+    };
+    let ending = Ending::of(&args.request(&cli.globals).unwrap_err());
+    assert_eq!(ending.status, 2);
+}
+
+#[test]
+fn a_plan_changes_the_label_it_took_from_its_level() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("plan.toml");
+    const CASE: &str = "--ct c --mask m --calibration density --out o";
+    for (given, more, label) in [
+        ("--level L2", "--level L3", vec![22]),
+        ("--level L2", "--label-names totalsegmentator", vec![30]),
+        ("--level L2", "", vec![21]),
+        ("--label 1,2", "--level L3", vec![1, 2]),
+    ] {
+        let first = run_request(&format!("{CASE} --bone vertebra {given}")).unwrap();
+        std::fs::write(&file, first.plan.to_toml()).unwrap();
+        let again = run_request(&format!("{CASE} --plan {} {more}", file.display())).unwrap();
+        assert_eq!(again.plan.subject.label, label, "{given} {more}");
+    }
 }
 
 #[test]
@@ -435,7 +489,7 @@ fn an_asked_for_failure_load_that_is_not_there_ends_with_5() {
         ..crate::report::example_result()
     };
     let plan = &request.plan;
-    let answered = |outcome, load| super::run::answered(plan, &[result(outcome, load)]);
+    let answered = |outcome, load| crate::run::answered(plan, &[result(outcome, load)]);
     answered(crate::report::RunOutcome::PeakPassed, Some(5000.0)).unwrap();
     for outcome in [
         crate::report::RunOutcome::StillRising,
@@ -449,5 +503,5 @@ fn an_asked_for_failure_load_that_is_not_there_ends_with_5() {
         .with(&["material.model=linear".parse().unwrap()])
         .unwrap();
     let results = [result(crate::report::RunOutcome::Linear, None)];
-    super::run::answered(&linear, &results).unwrap();
+    crate::run::answered(&linear, &results).unwrap();
 }

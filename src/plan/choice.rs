@@ -72,6 +72,16 @@ choice! {
 }
 
 choice! {
+    /// Whose label values name the vertebrae of a label map.
+    LabelNames {
+        /// VerSe (Sekuboyina 2021): 1-24 = C1 to L5, 25 = L6, 28 = T13; the built-in networks write these.
+        Verse = "verse",
+        /// TotalSegmentator 2, task `total` (Wasserthal 2023): 27-31 = L5 to L1, 32-43 = T12 to T1, 44-50 = C7 to C1.
+        TotalSegmentator = "totalsegmentator",
+    }
+}
+
+choice! {
     /// Unit of `--morph`.
     MorphUnit {
         /// Whole voxels.

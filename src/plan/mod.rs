@@ -10,6 +10,7 @@
 mod calibration;
 mod choice;
 mod file;
+mod level_names;
 mod settings;
 mod spelling;
 mod subject;
@@ -27,8 +28,8 @@ use serde::{Deserialize, Serialize};
 pub use calibration::{CALIBRATION_FORMS, CalibrationSpec, RodSource};
 pub use choice::{
     Basis, Bone, ConstitutiveModel, Coverage, Criterion, ElementFormulation, EndplateSource,
-    Interpolation, Lateral, LoadKind, MeshKind, MorphUnit, Resampling, Sampling, Side, Softening,
-    TetMesher,
+    Interpolation, LabelNames, Lateral, LoadKind, MeshKind, MorphUnit, Resampling, Sampling, Side,
+    Softening, TetMesher,
 };
 pub(crate) use file::{check_keys, position, read_settings};
 pub use settings::{
@@ -190,6 +191,7 @@ impl Plan {
         for Assignment { key, value } in assignments {
             self.put(key, value.clone(), Origin::Given)?;
         }
+        self.name_vertebra()?;
         self.apply_rules()?;
         self.check()?;
         Ok(self)

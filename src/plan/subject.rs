@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::calibration::{CALIBRATION_FORMS, CalibrationSpec, RodSource};
-use super::choice::{Bone, MorphUnit, Side};
+use super::choice::{Bone, LabelNames, MorphUnit, Side};
 use super::value::Level;
 use crate::exit::Failure;
 
@@ -62,6 +62,9 @@ pub struct Subject {
     /// The vertebra, believed when given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<LevelChoice>,
+    /// Whose label values name the vertebrae; set for every vertebra, VerSe unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_names: Option<LabelNames>,
     /// Label values of the bone in the mask; for a vertebra the first is the body.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub label: Vec<u16>,
@@ -105,6 +108,7 @@ impl Subject {
             bone,
             side: None,
             level: None,
+            label_names: None,
             label: Vec::new(),
             calibration,
             rods: None,

@@ -98,6 +98,12 @@ impl Plan {
         if subject.bone == Bone::Femur && subject.level.is_some() {
             return found("--level is for a vertebra, and the bone is a femur", "");
         }
+        if subject.bone == Bone::Femur && subject.label_names.is_some() {
+            return found(
+                "--label-names is for a vertebra, and the bone is a femur",
+                "",
+            );
+        }
         if subject.bone == Bone::Vertebra && subject.side.is_some() {
             return found(
                 "--side is for a femur, and the bone is a vertebra",
@@ -108,6 +114,12 @@ impl Plan {
             return found(
                 "--level all takes every vertebra, --label names one",
                 "leave one of them out",
+            );
+        }
+        if subject.level == Some(LevelChoice::All) && !self.settings.load.cap_labels.is_empty() {
+            return found(
+                "--level all takes every vertebra, load.cap_labels draws the caps of one",
+                "run that vertebra with its own --label",
             );
         }
         for (option, value) in [

@@ -303,6 +303,16 @@ impl Level {
         Some(Self(format!("{region}{number}")))
     }
 
+    /// Its place in the spine counted from the head: C1 = 1, T13 between T12 and L1.
+    pub fn place_from_head(&self) -> u16 {
+        let number: u16 = self.0[1..].parse().unwrap_or(0);
+        match &self.0[..1] {
+            "C" => number,
+            "T" => 7 + number,
+            _ => 20 + number,
+        }
+    }
+
     /// The VerSe label value: 1 to 24 for C1 to L5, 25 for L6, 28 for T13 (Sekuboyina 2021).
     pub fn verse_label(&self) -> u16 {
         let number: u16 = self.0[1..].parse().unwrap_or(0);
@@ -320,6 +330,8 @@ impl std::str::FromStr for Level {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let name = text.to_uppercase();
+        // As TotalSegmentator names them.
+        let name = name.strip_prefix("VERTEBRAE_").unwrap_or(&name);
         let last = match name.chars().next() {
             Some('C') => 7,
             Some('T') => 13,
@@ -332,10 +344,10 @@ impl std::str::FromStr for Level {
             .and_then(|digits| digits.parse::<u16>().ok())
             .is_some_and(|number| number <= last);
         if known {
-            Ok(Self(name))
+            Ok(Self(name.to_owned()))
         } else {
             Err(format!(
-                "`{text}` is no vertebral level; they run C1 to C7, T1 to T13, L1 to L6"
+                "`{text}` is no vertebral level; they run C1 to C7, T1 to T13, L1 to L6, or vertebrae_C1 and so on"
             ))
         }
     }

@@ -9,8 +9,9 @@ use imaging::morphology::{StructuringElement, morph_mm, morph_voxels};
 use imaging::orientation::{AxisDirection, reorient, to_ras_axes};
 use imaging::{Grid, LabelMap, Mask, Volume};
 
-use super::{RunRequest, options};
+use super::{RunRequest, gates, options};
 use crate::anatomy::endplate::ImageEndplates;
+use crate::anatomy::one_vertebra::one_vertebra;
 use crate::anatomy::vertebra::{canal_wall, split_body};
 use crate::anatomy::{self, FemurLandmarks, Refused, VertebraLandmarks, pieces::single_bone};
 use crate::bone_model::{BoneModel, compression, fall, stance};
@@ -18,6 +19,7 @@ use crate::exit::{EndWith as _, Failure, Kind};
 use crate::output_dir::OutputDir;
 use crate::plan::{
     Basis, Bone, EndplateSource, Level, LevelChoice, LoadKind, MorphUnit, Orientation, Plan, Side,
+    Subject,
 };
 use crate::pose::Posed;
 use crate::progress::Progress;
@@ -123,6 +125,7 @@ impl Case {
         let mask = select(&self.labels, &subject.label)?;
         let (mask, check) = single_bone(&mask);
         self.add(check);
+        self.look_at_density(&mask, &mask, plan);
         let mask = morphed(&mask, plan)?;
         let other = self.other_femur(&subject.label);
         match FemurLandmarks::find(&mask) {
@@ -159,11 +162,22 @@ impl Case {
     fn open_vertebra(&mut self, plan: &Plan) -> anyhow::Result<()> {
         let subject = &plan.subject;
         let caps = &plan.settings.load.cap_labels;
+        if subject.label.is_empty() {
+            return Err(Failure::usage(
+                "no label of the vertebra is given, and one case is one vertebra",
+            )
+            .with_help("name it with --label or --level")
+            .into());
+        }
         let whole = select(&self.labels, &subject.label)?;
         for &cap in caps {
             select(&self.labels, &[cap])?;
         }
-        self.level = level(plan)?;
+        let (level, checks) = level(subject, &self.labels);
+        self.level = level;
+        checks.into_iter().for_each(|check| self.add(check));
+        let with_caps = self.labels.select(&[&subject.label[..], caps].concat());
+        self.look_at_density(&whole, &with_caps, plan);
         // Before erosion, which may open the ring that the arch closes around the canal.
         let wall = canal_wall(&whole)?;
         if subject.morph != 0.0 {
@@ -172,7 +186,6 @@ impl Case {
         if caps.is_empty() {
             let (single, check) = single_bone(&select(&self.labels, &subject.label)?);
             self.add(check);
-            self.add(field_of_view(&single));
             let body = match subject.label[..] {
                 [_] => {
                     let (body, check) = split_body(&single, wall);
@@ -185,7 +198,11 @@ impl Case {
                     select(&self.labels, &subject.label[..1])?
                 }
             };
-            match VertebraLandmarks::find(&body) {
+            self.add(gates::field_of_view(&single, &body));
+            let found = VertebraLandmarks::find(&body);
+            let height = found.as_ref().ok().map(|(found, _)| found.height_mm);
+            self.add(one_vertebra(&body, height));
+            match found {
                 Ok((landmarks, checks)) => {
                     checks.into_iter().for_each(|check| self.add(check));
                     self.of_mask = Some(landmarks.clone());
@@ -203,6 +220,16 @@ impl Case {
             }
         }
         Ok(())
+    }
+
+    /// The gates on the density in the bone and around what is modelled, before the mask is morphed.
+    fn look_at_density(&mut self, bone: &Mask, modelled: &Mask, plan: &Plan) {
+        let density = &self.density.mg_cm3;
+        let checks = [
+            gates::density_constant(density, bone),
+            gates::density_around_bone(density, modelled, plan),
+        ];
+        checks.into_iter().for_each(|check| self.add(check));
     }
 
     /// Looks for the endplates in the image.
@@ -437,23 +464,6 @@ fn stated_sides(ct: &Path) -> anyhow::Result<anatomy::Check> {
     })
 }
 
-/// A vertebra that reaches the edge of the scan is cut: its height and its load would be those of a part.
-fn field_of_view(mask: &Mask) -> anatomy::Check {
-    const NAME: &str = "vertebra_field_of_view";
-    let touches = mask.bounding_box().is_some_and(|[low, high]| {
-        (0..3).any(|axis| low[axis] == 0 || high[axis] + 1 == mask.grid.size[axis])
-    });
-    if touches {
-        anatomy::Check::refuse(
-            NAME,
-            None,
-            "the vertebra reaches the edge of the scan: it may be cut",
-        )
-    } else {
-        anatomy::Check::pass(NAME, None, "the whole vertebra is in the scan")
-    }
-}
-
 /// The voxels of some labels.
 fn select(map: &LabelMap, labels: &[u16]) -> anyhow::Result<Mask> {
     let present = map.labels();
@@ -514,16 +524,47 @@ fn morphed(mask: &Mask, plan: &Plan) -> anyhow::Result<Mask> {
     Ok(changed)
 }
 
-/// The level that was given, or that a single label of the VerSe numbering names.
-fn level(plan: &Plan) -> anyhow::Result<Option<Level>> {
-    match &plan.subject.level {
-        Some(LevelChoice::One(level)) => Ok(Some(level.clone())),
-        Some(LevelChoice::All) => Err(Failure::usage("--level all is not available yet")
-            .with_help("run each vertebra with its own --label")
-            .into()),
-        None => Ok(match plan.subject.label[..] {
-            [label] => Level::from_verse_label(label),
-            _ => None,
-        }),
+/// The level that was given, or else the one that a single label names, and what there is to say about it.
+fn level(subject: &Subject, map: &LabelMap) -> (Option<Level>, Vec<anatomy::Check>) {
+    let names = subject.names();
+    let statement = names.statement();
+    // A map of nothing but ones is a plain mask, not the atlas alone.
+    let (named, read) = match subject.label[..] {
+        [1] if map.labels() == [1] => (
+            None,
+            "the mask holds no other value than 1, which names no level".into(),
+        ),
+        [label] => match names.level(label) {
+            Some(level) => {
+                let read = format!("label {label} is {level}");
+                (Some(level), read)
+            }
+            None => (None, format!("label {label} names no level")),
+        },
+        _ => (
+            None,
+            "several labels make up the bone and name no level".into(),
+        ),
+    };
+    let mut checks = vec![anatomy::Check::pass(
+        "level_names",
+        None,
+        format!("vertebrae are named by {statement}: {read}"),
+    )];
+    let given = match &subject.level {
+        Some(LevelChoice::One(level)) => Some(level.clone()),
+        _ => None,
+    };
+    if let (Some(given), Some(named)) = (&given, &named) {
+        checks.push(if given == named {
+            anatomy::Check::pass("level", None, format!("{given}, as its label says"))
+        } else {
+            anatomy::Check::review(
+                "level",
+                None,
+                format!("--level says {given}, the label says {named} in {statement}; {given} is believed"),
+            )
+        });
     }
+    (given.or(named), checks)
 }

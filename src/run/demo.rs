@@ -7,7 +7,7 @@ use solver::Device;
 use super::synthesise::{SynthFormat, SynthKind, draw, write};
 use super::{Finished, RunRequest, run_into};
 use crate::output_dir::{Existing, OutputDir, PROVENANCE_FILE};
-use crate::plan::{Assignment, Bone, CalibrationSpec, Plan, RodSource, Subject};
+use crate::plan::{Bone, CalibrationSpec, Plan, RodSource, Subject};
 use crate::progress::Progress;
 use crate::protocol::Protocol;
 use crate::provenance::Provenance;
@@ -65,19 +65,13 @@ pub fn demo(request: &DemoRequest, progress: &mut Progress) -> anyhow::Result<Fi
         subject.rods = Some(RodSource::Labels(rods));
         subject.label = vec![target_label(&drawn)];
         subject.body_weight_kg = Some(75.0);
-        let setting = |text: &str| text.parse::<Assignment>().map_err(anyhow::Error::msg);
-        let settings = match bone {
-            Bone::Femur => Vec::new(),
-            // Tetrahedra come with a later version; voxels carry the same law and load.
-            Bone::Vertebra => vec![setting("mesh.kind=hex")?],
-        };
         let protocol = Protocol::built_in(Protocol::default_name(bone))?;
         let run = RunRequest {
             ct,
             mask: patient.join("labels.nii.gz"),
             plan_file: None,
             protocol_file: None,
-            plan: Plan::resolve(&protocol, subject, &settings)?,
+            plan: Plan::resolve(&protocol, subject, &[])?,
             out: out.join(bone.word()),
             existing: Existing::Refuse,
             device: request.device,

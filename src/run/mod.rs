@@ -6,6 +6,8 @@
 mod case;
 mod demo;
 mod fields;
+mod gates;
+mod levels;
 mod materials;
 mod options;
 mod outcome;
@@ -18,8 +20,9 @@ use anyhow::Context as _;
 use solver::{Control, Device, Stepping};
 
 pub use demo::{DemoRequest, demo};
+pub use levels::{LevelsFinished, Vertebra, VertebraEnding, VertebraRun, run_levels, vertebrae};
 pub use materials::{Assigned, assign};
-pub use outcome::failure_load;
+pub use outcome::{answered, failure_load};
 pub use solve::{DeckFormulation, SolveFinished, SolveRequest, solve};
 pub use synthesise::{SynthFormat, SynthKind, SynthRequest, synth};
 

@@ -4,9 +4,10 @@ use solver::{Increment, Response, Snapshot};
 
 use super::Assigned;
 use crate::bone_model::{BoneModel, ElementKind};
+use crate::exit::Failure;
 use crate::plan::{ConstitutiveModel, Criterion, LoadKind, Plan};
 use crate::report::curve::{force_at_n, maximum};
-use crate::report::{CurvePoint, RunOutcome};
+use crate::report::{CurvePoint, RunOutcome, RunResult};
 
 /// Force on the loaded nodes along the loading direction, N; monitor 0 holds the loaded nodes.
 pub fn force_along(increment: &Increment, direction: [f64; 3]) -> f64 {
@@ -110,6 +111,43 @@ pub fn failure_load(
         }
     }
     found
+}
+
+/// Whether every result holds the failure load that was asked for.
+///
+/// # Errors
+/// A [`Failure`] of kind no answer when one does not, of kind interrupted when the user ended a run.
+pub fn answered(plan: &Plan, results: &[RunResult]) -> anyhow::Result<()> {
+    if results
+        .iter()
+        .any(|result| result.outcome == RunOutcome::Interrupted)
+    {
+        return Err(Failure::interrupted("interrupted; the increments done are kept").into());
+    }
+    let failure = &plan.settings.failure;
+    let missing = results.iter().find(|result| {
+        let asked = match failure.criterion {
+            Criterion::None => return result.outcome == RunOutcome::StepTooSmall,
+            Criterion::Pistoia => result.pistoia_load_n,
+            Criterion::MaximumForce | Criterion::HeightReduction => result.failure_load_n,
+        };
+        asked.is_none()
+    });
+    let Some(result) = missing else {
+        return Ok(());
+    };
+    let failure = match result.outcome {
+        RunOutcome::StillRising => Failure::no_answer(
+            "the force was still rising at the end of the load: there is no failure load",
+        )
+        .with_help("raise load.displacement_mm or load.extension"),
+        RunOutcome::StepTooSmall => Failure::no_answer(
+            "an increment did not converge however small: there is no failure load",
+        )
+        .with_help("raise load.increments or solver.max_iterations; look at fields.pvd"),
+        _ => Failure::no_answer("the load ended before a failure load was found"),
+    };
+    Err(failure.into())
 }
 
 /// Reduction at which the linear compression reads its strength, percent (Keaveny line; load-case description 3.5).

@@ -5,6 +5,7 @@ mod femur;
 mod painted;
 mod refusals;
 mod vertebra;
+mod vertebra_gates;
 
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,174 @@
+//! Quality gates that look at scan and mask together.
+
+use std::collections::HashMap;
+
+use imaging::morphology::{StructuringElement, morph_voxels};
+use imaging::{Mask, Volume};
+
+use crate::anatomy::Check;
+use crate::plan::{EndplateSource, LoadKind, Plan};
+
+/// Densities of a bone that differ by no more than this are no image of it, mg/cm³; trabecular bone alone spreads over 100.
+const CONSTANT_MG_CM3: f64 = 1.0;
+/// The voxels around the bone that are looked at, in layers.
+const SHELL_LAYERS: usize = 3;
+/// One value in more than this share of them is a fill value: noise never repeats so often.
+const FILLED: f64 = 0.9;
+
+/// Whether the body of a vertebra is whole in the scan; a cut process carries little of a load on the endplates.
+pub fn field_of_view(whole: &Mask, body: &Mask) -> Check {
+    const NAME: &str = "vertebra_field_of_view";
+    let (cut_body, cut) = (at_the_edge(body), at_the_edge(whole));
+    if cut_body > 0 {
+        Check::refuse(
+            NAME,
+            cut_body as f64,
+            format!(
+                "the vertebral body reaches the edge of the scan with {cut_body} voxels: it may be cut"
+            ),
+        )
+    } else if cut > 0 {
+        Check::review(
+            NAME,
+            cut as f64,
+            format!(
+                "a process reaches the edge of the scan with {cut} voxels and may be cut; the body is whole"
+            ),
+        )
+    } else {
+        Check::pass(NAME, 0.0, "the whole vertebra is in the scan")
+    }
+}
+
+/// Number of voxels of a mask in the outermost layer of the scan.
+fn at_the_edge(mask: &Mask) -> usize {
+    let size = mask.grid.size;
+    mask.data
+        .iter()
+        .enumerate()
+        .filter(|(index, inside)| {
+            **inside && {
+                let at = mask.grid.voxel(*index);
+                (0..3).any(|axis| at[axis] == 0 || at[axis] + 1 == size[axis])
+            }
+        })
+        .count()
+}
+
+/// Whether the density differs at all inside the bone; its value is largest minus smallest density, mg/cm³.
+pub fn density_constant(density_mg_cm3: &Volume<f32>, bone: &Mask) -> Check {
+    const NAME: &str = "density_constant";
+    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+    for (&density, _) in density_mg_cm3
+        .data
+        .iter()
+        .zip(&bone.data)
+        .filter(|(_, inside)| **inside)
+    {
+        low = low.min(f64::from(density));
+        high = high.max(f64::from(density));
+    }
+    if low > high {
+        // No voxel: other gates say so.
+        return Check::pass(NAME, None, "no voxel to look at");
+    }
+    let spread = high - low;
+    if spread <= CONSTANT_MG_CM3 {
+        Check::refuse(
+            NAME,
+            spread,
+            format!(
+                "the density is the same in the whole bone, {low:.0} mg/cm³: the scan shows no bone there"
+            ),
+        )
+    } else {
+        Check::pass(
+            NAME,
+            spread,
+            format!("densities from {low:.0} to {high:.0} mg/cm³ in the bone"),
+        )
+    }
+}
+
+/// Whether the scan goes on around the bone: one value in more than 90 % of the three layers of voxels outside the mask is a
+/// fill value. A mask must then not be dilated, and no endplate be looked for in the image. The value is that share in percent.
+pub fn density_around_bone(density_mg_cm3: &Volume<f32>, bone: &Mask, plan: &Plan) -> Check {
+    const NAME: &str = "density_around_bone";
+    let Some((value, share)) = commonest_around(density_mg_cm3, bone) else {
+        return Check::pass(NAME, None, "the bone fills the scan");
+    };
+    let percent = 100.0 * share;
+    if share <= FILLED {
+        return Check::pass(
+            NAME,
+            percent,
+            format!(
+                "the scan goes on around the bone: no value takes more than {percent:.0} % of the voxels there"
+            ),
+        );
+    }
+    let found = format!(
+        "the scan is masked: {percent:.0} % of the voxels around the bone are {value:.0} mg/cm³"
+    );
+    let load = &plan.settings.load;
+    if plan.subject.morph > 0.0 {
+        Check::refuse(
+            NAME,
+            percent,
+            format!(
+                "{found}, and --morph {} {} would take them for bone",
+                plan.subject.morph, plan.subject.morph_unit
+            ),
+        )
+    } else if load.case == LoadKind::EndplateCompression
+        && load.endplates == EndplateSource::ImageEdge
+    {
+        Check::refuse(
+            NAME,
+            percent,
+            format!("{found}, and load.endplates=image_edge would find the mask's edge"),
+        )
+    } else {
+        Check::review(
+            NAME,
+            percent,
+            format!("{found}; dilation and endplates from the image are not possible"),
+        )
+    }
+}
+
+/// The commonest value in the layers around a mask and its share of their voxels. Of equally common values the smallest.
+fn commonest_around(density: &Volume<f32>, bone: &Mask) -> Option<(f32, f64)> {
+    let [low, high] = bone.bounding_box()?;
+    let start = low.map(|at| at.saturating_sub(SHELL_LAYERS));
+    let mut grid = bone.grid.clone();
+    for axis in 0..3 {
+        let end = (high[axis] + 1 + SHELL_LAYERS).min(bone.grid.size[axis]);
+        grid.size[axis] = end - start[axis];
+    }
+    // Only counted on: the place of the piece in the world does not matter.
+    let near = Volume::from_fn(grid, |[i, j, k]| {
+        bone.at(start[0] + i, start[1] + j, start[2] + k)
+    });
+    let grown = morph_voxels(&near, SHELL_LAYERS as i32, StructuringElement::Faces);
+    let mut counts: HashMap<u32, usize> = HashMap::new();
+    let mut total = 0;
+    for (index, _) in grown
+        .data
+        .iter()
+        .zip(&near.data)
+        .enumerate()
+        .filter(|(_, (grown, near))| **grown && !**near)
+    {
+        let [i, j, k] = near.grid.voxel(index);
+        // Adding zero makes one value of 0 and -0.
+        let value = density.at(start[0] + i, start[1] + j, start[2] + k) + 0.0;
+        *counts.entry(value.to_bits()).or_default() += 1;
+        total += 1;
+    }
+    let (value, count) = counts
+        .into_iter()
+        .map(|(bits, count)| (f32::from_bits(bits), count))
+        .max_by(|a, b| a.1.cmp(&b.1).then(b.0.total_cmp(&a.0)))?;
+    Some((value, count as f64 / total as f64))
+}
