@@ -97,6 +97,9 @@ impl Progress {
         self.end_stage();
         self.running = Some((name.to_owned(), Instant::now()));
         if let Some(bar) = &self.bar {
+            if bar.is_finished() {
+                bar.reset();
+            }
             bar.set_style(style("{spinner} {msg} [{elapsed}]"));
             bar.set_message(name.to_owned());
             bar.enable_steady_tick(Duration::from_millis(120));
@@ -147,13 +150,13 @@ impl Progress {
         }
     }
 
-    /// Ends the running stage, clears the bar, and gives the times.
+    /// Ends the running stage, clears the bar, and gives the times since the last call: those of one case of several.
     pub fn finish(&mut self) -> Timings {
         self.end_stage();
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        self.timings.clone()
+        std::mem::take(&mut self.timings)
     }
 
     fn end_stage(&mut self) {
@@ -205,6 +208,11 @@ mod tests {
         progress.increments(2);
         progress.increment(1, 0.1, 10.0, 3);
         let timings = progress.finish();
+        assert_eq!(
+            progress.finish().stages().count(),
+            0,
+            "the next case starts anew"
+        );
         let stages: Vec<_> = timings.stages().collect();
         assert_eq!(
             stages.iter().map(|s| s.0).collect::<Vec<_>>(),

@@ -226,7 +226,10 @@ pub fn run_levels(request: &RunRequest, progress: &mut Progress) -> anyhow::Resu
             VertebraEnding::NotRun
         } else {
             progress.note(&format!("{} (label {})", vertebra.name, vertebra.label));
-            match run_one(&vertebra, &out, progress) {
+            let ran = run_one(&vertebra, &out, progress);
+            // A refused vertebra must not leave its times to the next.
+            progress.finish();
+            match ran {
                 Ok(result) => VertebraEnding::Ran(Box::new(result)),
                 Err(error) => VertebraEnding::Failed(Ending::of(&error)),
             }

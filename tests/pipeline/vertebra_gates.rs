@@ -85,8 +85,8 @@ impl Case {
         found.unwrap_or_else(|| panic!("no check {name} in {checks:?}"))
     }
 
-    /// The run must end at this gate, and with `--accept` it must get past it.
-    fn is_refused_at(&mut self, gate: &str) -> String {
+    /// The run must end at this gate; returns what it says.
+    fn is_refused_at(&self, gate: &str) -> String {
         let error = run(&self.request(&[]), &mut Progress::silent()).expect_err("a refusal");
         let ending = Ending::of(&error);
         assert_eq!(ending.status, 4, "{}", ending.error);
@@ -296,7 +296,7 @@ fn a_bone_without_contrast_is_refused() {
         let spec = CalibrationSpec::Density {
             basis: Basis::K2hpo4,
         };
-        let mut case = Case::new(&ct, &patient.labels, &[21], spec);
+        let case = Case::new(&ct, &patient.labels, &[21], spec);
         let check = case.gate("density_constant", &[]);
         assert_eq!(
             (check.status, check.value),
@@ -338,6 +338,9 @@ fn a_masked_scan_allows_no_dilation_and_no_endplates_from_the_image() {
     case.subject.morph = 1.0;
     assert_eq!(case.gate(NAME, &[]).status, CheckStatus::Refuse);
     case.is_refused_at(NAME);
+    case.subject.accept = vec![NAME.into()];
+    let coarse = case.request(&["mesh.kind=hex", "mesh.voxel_mm=3"]);
+    run(&coarse, &mut Progress::silent()).expect("accepted by name");
 }
 
 #[test]
