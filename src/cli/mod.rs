@@ -30,6 +30,16 @@ use crate::interruption;
 use crate::output_dir;
 use crate::progress::{Progress, Verbosity};
 
+/// Version and, where TetGen is built in, what that means for passing the program on.
+const VERSION: &str = if cfg!(feature = "tetgen") {
+    concat!(
+        env!("CARGO_PKG_VERSION"),
+        " (MIT OR Apache-2.0; this build holds TetGen, AGPL-3.0)"
+    )
+} else {
+    concat!(env!("CARGO_PKG_VERSION"), " (MIT OR Apache-2.0)")
+};
+
 /// From a CT scan to the load that breaks the bone.
 ///
 /// Lengths are mm, forces N, moduli MPa, densities mg/cm3 (K2HPO4 equivalent unless said). Exit status:
@@ -37,7 +47,7 @@ use crate::progress::{Progress, Verbosity};
 #[derive(Debug, Parser)]
 #[command(
     name = "osteoload",
-    version,
+    version = VERSION,
     propagate_version = true,
     max_term_width = 100
 )]
