@@ -28,6 +28,7 @@ struct VertebraCase {
     mask: PathBuf,
     labels: Vec<u16>,
     calibration: CalibrationSpec,
+    accept: &'static [&'static str],
 }
 
 impl VertebraCase {
@@ -44,6 +45,7 @@ impl VertebraCase {
             mask,
             labels: vec![label],
             calibration,
+            accept: &[],
             folder,
         }
     }
@@ -55,6 +57,7 @@ impl VertebraCase {
             mask: shared(mask)?,
             labels: labels.to_vec(),
             calibration,
+            accept: &[],
             folder: tempfile::tempdir().expect("a directory"),
         })
     }
@@ -62,6 +65,7 @@ impl VertebraCase {
     fn run(&self, settings: &[&str]) -> RunResult {
         let mut subject = Subject::new(Bone::Vertebra, Some(self.calibration.clone()));
         subject.label = self.labels.clone();
+        subject.accept = self.accept.iter().map(|&name| name.to_owned()).collect();
         let settings: Vec<Assignment> = settings
             .iter()
             .map(|text| text.parse().expect("a setting"))
@@ -171,12 +175,16 @@ fn a_homogeneous_bar_bears_its_yield_strain_over_the_strain() {
     let inside = Volume::from_fn(grid.clone(), |v| v.iter().all(|&i| (7..37).contains(&i)));
     let labels = inside.map(|&inside| u16::from(inside));
     let density = Volume::filled(grid, 200.0f32);
-    let case = VertebraCase::of(
-        &density,
-        &labels,
-        1,
-        "density".parse().expect("a calibration"),
-    );
+    let case = VertebraCase {
+        // One density everywhere is refused, as it is no scan.
+        accept: &["density_constant"],
+        ..VertebraCase::of(
+            &density,
+            &labels,
+            1,
+            "density".parse().expect("a calibration"),
+        )
+    };
     let result = case.run(&["mesh.kind=hex", "mesh.voxel_mm=0", "load.lateral=free_both"]);
     let ratio = plastic_over_linear(&result);
     assert!((ratio / (1.5 / 1.9) - 1.0).abs() < 0.002, "{ratio}");
