@@ -91,6 +91,11 @@ impl<'a> Body<'a> {
 }
 
 impl Body<'_> {
+    /// Volume the mesh is to have, mm³, without what was dropped.
+    fn wanted_mm3(&self, stuffed: &Stuffed) -> Option<f64> {
+        self.volume_mm3.map(|v| v - stuffed.dropped_volume_mm3)
+    }
+
     /// An offset of the surface within its limits, mm.
     fn limited(&self, offset_mm: f64) -> f64 {
         let [inwards, outwards] = OFFSETS.map(|part| part * self.voxel_mm);
@@ -194,8 +199,6 @@ pub fn mesh_body(body: &Body, options: &TetrahedralOptions) -> Result<Tetrahedra
 struct Shaped {
     stuffed: Stuffed,
     offset_mm: f64,
-    /// Volume the mesh is to have, mm³, without what was dropped.
-    wanted_mm3: Option<f64>,
 }
 
 /// Looks for the lattice whose elements have the wanted mean volume, and for the level that encloses the wanted volume.
@@ -286,24 +289,15 @@ fn shaped(body: &Body, options: &TetrahedralOptions) -> Result<Shaped> {
             .0
             .total_volume_mm3();
         let mean = volume / count as f64;
-        let wanted_mm3 = body.volume_mm3.map(|v| v - stuffed.dropped_volume_mm3);
-        let wanted = wanted_mm3.unwrap_or(volume);
+        let wanted = body.wanted_mm3(&stuffed).unwrap_or(volume);
         let next_offset = body.limited(offset_mm + (wanted - volume) / surface.area_mm2());
         let volume_met = (volume / wanted - 1.0).abs() <= VOLUME_WITHIN
             || (next_offset - offset_mm).abs() < 1e-4 * body.voxel_mm;
         round += 1;
         if (volume_met && (mean / target_mm3 - 1.0).abs() <= MEAN_WITHIN) || round == ROUNDS {
-            return Ok(Shaped {
-                stuffed,
-                offset_mm,
-                wanted_mm3,
-            });
+            return Ok(Shaped { stuffed, offset_mm });
         }
-        best = Some(Shaped {
-            stuffed,
-            offset_mm,
-            wanted_mm3,
-        });
+        best = Some(Shaped { stuffed, offset_mm });
         offset_mm = next_offset;
         // Thin parts hold many small elements: the plain ones grow at most so far for their sake.
         edge_mm = (edge_mm * (target_mm3 / mean).cbrt().clamp(0.8, 1.25)).min(largest_edge_mm);
@@ -344,7 +338,7 @@ fn by_tetgen(
         };
         let curved = options.curved.then_some(&depth);
         let volume = with_middle_nodes(&filled.mesh, curved).0.total_volume_mm3();
-        let wanted = shaped.wanted_mm3.unwrap_or(volume);
+        let wanted = body.wanted_mm3(&shaped.stuffed).unwrap_or(volume);
         let size = (filled.mean_mm3 / target_mm3).ln();
         let volume_off = volume / wanted - 1.0;
         // Both count in units of what is still accepted.

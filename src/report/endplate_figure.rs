@@ -70,7 +70,7 @@ impl EndplateFigure<'_> {
         );
         head.draw_text(&line, &text(20, SOFT_INK), (0, 46))?;
         let (left, right) = body.split_horizontally((SIZE.0 as i32 - 48) / 2);
-        let left = left.margin(0, 0, 0, 16);
+        let (left, right) = (left.margin(0, 0, 0, 16), right.margin(0, 0, 16, 0));
         let axes = BodyAxes::new(self.of_mask.body_centroid_mm, self.of_mask.axis);
         self.slice(&left, &axes, 1, "from the side: back at the left")?;
         self.slice(
