@@ -1,7 +1,7 @@
 //! Triangulated surfaces, and what makes one fit to be filled with tetrahedra.
 
 mod crossing;
-#[cfg(any(feature = "tetgen", test))]
+#[cfg(feature = "tetgen")]
 pub(crate) mod remesh;
 
 use crate::mesh::Mesh;
