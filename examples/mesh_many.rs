@@ -69,7 +69,7 @@ impl Worst {
         let seconds = begun.elapsed().as_secs_f64();
         let found = made.mesh.statistics();
         let off = made.mesh.total_volume_mm3() / surface.mask_volume_mm3() - 1.0;
-        let closed = SurfaceMesh::of_tetrahedra(&made.mesh).0.is_two_manifold();
+        let closed = SurfaceMesh::of_tetrahedra(&made.mesh).is_two_manifold();
         self.meshes += 1;
         self.inverted += usize::from(found.min_jacobian_ratio <= 0.0);
         self.open += usize::from(!closed);

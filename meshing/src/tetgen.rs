@@ -145,7 +145,7 @@ mod tests {
             let r = dot(p, p).sqrt();
             (radius - r).min(r - hollow)
         });
-        SurfaceMesh::of_tetrahedra(&stuffed.mesh).0
+        SurfaceMesh::of_tetrahedra(&stuffed.mesh)
     }
 
     #[test]

@@ -4,14 +4,14 @@
 //! fills it, or the lattice's own elements do. Then every edge gets a middle node, and the middle nodes of the surface
 //! move onto the level set as far as the elements allow.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::level_set::LevelSet;
 use crate::mesh::{Frame, Mesh, Tet10Mesh};
-use crate::stuffing::{Care, Stuffed, Stuffing, stuff};
+use crate::stuffing::{Care, MOST_CUBES, MOST_CUBES_IN_ALL, Stuffed, Stuffing, stuff};
 use crate::surface::{SurfaceMesh, boundary_faces};
 use crate::tetrahedron::{TET10_EDGES, jacobian_ratio, tetrahedron_volume_mm3};
 
@@ -156,7 +156,7 @@ const LEAST_JACOBIAN: f64 = 0.2;
 /// Meshes a body.
 ///
 /// # Errors
-/// [`Error::Parameter`] for a volume that is no positive number, [`Error::EmptyMask`] when nothing lies inside the surface.
+/// [`Error::Parameter`] for a volume that is no positive number or too small for the body, [`Error::EmptyMask`] when nothing lies inside the surface.
 pub fn mesh_body(body: &Body, options: &TetrahedralOptions) -> Result<TetrahedralMesh> {
     let target = options.mean_volume_mm3;
     if !(target.is_finite() && target > 0.0) {
@@ -166,18 +166,19 @@ pub fn mesh_body(body: &Body, options: &TetrahedralOptions) -> Result<Tetrahedra
     }
     let mut setbacks = Vec::new();
     let lattice = shaped(body, options)?;
-    let mut mesher = Mesher::Stuffing;
-    let mut corners = lattice.stuffed.mesh.clone();
-    let mut offset_mm = lattice.offset_mm;
+    let mut filled = None;
     if options.mesher == Mesher::TetGen {
-        match by_tetgen(&lattice, body, options, &mut setbacks) {
-            Some(filled) => {
-                mesher = Mesher::TetGen;
-                (corners, offset_mm) = filled;
-            }
-            None => setbacks.push("the lattice's own elements are used".into()),
+        filled = by_tetgen(&lattice, body, options, &mut setbacks);
+        if filled.is_none() {
+            setbacks.push("the lattice's own elements are used".into());
         }
     }
+    let dropped_volume_mm3 = lattice.stuffed.dropped_volume_mm3;
+    let mesher = match filled {
+        Some(_) => Mesher::TetGen,
+        None => Mesher::Stuffing,
+    };
+    let (corners, offset_mm) = filled.unwrap_or((lattice.stuffed.mesh, lattice.offset_mm));
     let (mesh, held_middle_nodes) = with_middle_nodes(
         &corners,
         options
@@ -190,7 +191,7 @@ pub fn mesh_body(body: &Body, options: &TetrahedralOptions) -> Result<Tetrahedra
         mesher,
         setbacks,
         offset_mm,
-        dropped_volume_mm3: lattice.stuffed.dropped_volume_mm3,
+        dropped_volume_mm3,
         held_middle_nodes,
     })
 }
@@ -201,13 +202,59 @@ struct Shaped {
     offset_mm: f64,
 }
 
+/// Refuses elements so small for the body that their lattice cannot be numbered or held in memory.
+fn check_lattice(bounds_mm: [[f64; 3]; 2], edge_mm: f64) -> Result<()> {
+    let cubes: [f64; 3] =
+        std::array::from_fn(|a| ((bounds_mm[1][a] - bounds_mm[0][a]) / edge_mm).ceil() + 2.0);
+    let all: f64 = cubes.iter().product();
+    if cubes.iter().any(|&n| n > MOST_CUBES) || all > MOST_CUBES_IN_ALL {
+        return Err(Error::Parameter(format!(
+            "a lattice of {:.0}x{:.0}x{:.0} cubes of {edge_mm:.3} mm is too large: take larger elements",
+            cubes[0], cubes[1], cubes[2]
+        )));
+    }
+    Ok(())
+}
+
+/// Where parts of the body were lost: cells of a lattice, around which there is to be looked more closely.
+#[derive(Default)]
+struct Lost {
+    cell_mm: f64,
+    at_mm: Vec<[f64; 3]>,
+    cells: HashSet<[i32; 3]>,
+}
+
+impl Lost {
+    /// Adds positions and sets how far from all of them counts as near: at least `cell_mm`, at most twice that.
+    fn mark(&mut self, at_mm: &[[f64; 3]], cell_mm: f64) {
+        self.cell_mm = cell_mm;
+        self.at_mm.extend(at_mm);
+        self.cells = self.at_mm.iter().map(|at| self.cell(*at)).collect();
+    }
+
+    fn cell(&self, at_mm: [f64; 3]) -> [i32; 3] {
+        at_mm.map(|x| (x / self.cell_mm).floor() as i32)
+    }
+
+    fn near(&self, at_mm: [f64; 3]) -> bool {
+        if self.cells.is_empty() {
+            return false;
+        }
+        let [x, y, z] = self.cell(at_mm);
+        (0..27).any(|n| {
+            self.cells
+                .contains(&[x + n % 3 - 1, y + n / 3 % 3 - 1, z + n / 9 - 1])
+        })
+    }
+}
+
 /// Looks for the lattice whose elements have the wanted mean volume, and for the level that encloses the wanted volume.
 fn shaped(body: &Body, options: &TetrahedralOptions) -> Result<Shaped> {
     let target_mm3 = options.mean_volume_mm3;
     // A tetrahedron of the lattice has a twelfth of the cube's volume; cut ones are smaller.
     let mut edge_mm = (12.0 * target_mm3 / 0.85).cbrt();
     let mut offset_mm = 0.0;
-    let mut lost: Vec<[f64; 3]> = Vec::new();
+    let mut lost = Lost::default();
     let mut close_rounds = 0;
     let mut halvings = 0;
     let mut largest_edge_mm = LARGEST_GROWTH * edge_mm;
@@ -215,20 +262,16 @@ fn shaped(body: &Body, options: &TetrahedralOptions) -> Result<Shaped> {
     let mut nothing_seen = false;
     let mut round = 0;
     loop {
+        check_lattice(body.bounds_mm, edge_mm)?;
         let depth = |p: [f64; 3]| body.solid.depth_mm(p) + offset_mm;
-        let reach = 2.0 * edge_mm * close_rounds as f64;
-        let near_lost = |p: [f64; 3]| {
-            lost.iter()
-                .any(|l| (0..3).all(|n| (l[n] - p[n]).abs() < reach))
-        };
         let care = |corners: &[[f64; 3]; 4]| {
             let middle = std::array::from_fn(|a| corners.iter().map(|c| c[a]).sum::<f64>() / 4.0);
             let thin =
                 || corners.iter().any(|&c| body.solid.is_thin(c)) || body.solid.is_thin(middle);
             let close = match close_rounds {
                 0 => nothing_seen && thin(),
-                1 => near_lost(middle),
-                _ => near_lost(middle) && thin(),
+                1 => lost.near(middle),
+                _ => lost.near(middle) && thin(),
             };
             let voxel = body.voxel_mm;
             Care {
@@ -280,10 +323,10 @@ fn shaped(body: &Body, options: &TetrahedralOptions) -> Result<Shaped> {
         };
         if stuffed.dropped_volume_mm3 > let_go && close_rounds < CLOSE_ROUNDS {
             close_rounds += 1;
-            lost.extend(&stuffed.dropped_at_mm);
+            lost.mark(&stuffed.dropped_at_mm, edge_mm * close_rounds as f64);
             continue;
         }
-        let surface = SurfaceMesh::of_tetrahedra(&stuffed.mesh).0;
+        let surface = SurfaceMesh::of_tetrahedra(&stuffed.mesh);
         let curved = options.curved.then_some(&depth);
         let volume = with_middle_nodes(&stuffed.mesh, curved)
             .0
@@ -315,7 +358,7 @@ fn by_tetgen(
 ) -> Option<(Mesh<4>, f64)> {
     use crate::surface::remesh::{Evenness, even};
     let target_mm3 = options.mean_volume_mm3;
-    let (lattice, _) = SurfaceMesh::of_tetrahedra(&shaped.stuffed.mesh);
+    let lattice = SurfaceMesh::of_tetrahedra(&shaped.stuffed.mesh);
     let mut offset_mm = shaped.offset_mm;
     // A regular tetrahedron of volume V has edges of (6 √2 V)^(1/3); TetGen halves some.
     let mut edge_mm = 1.15 * (6.0 * 2.0f64.sqrt() * target_mm3).cbrt();

@@ -38,7 +38,7 @@ fn valid(made: &TetrahedralMesh) -> SurfaceMesh {
     assert!(found.elements > 0);
     assert!(found.min_jacobian_ratio > 0.19, "{found:?}");
     assert!(found.dihedral_deg[0] > 0.5, "{found:?}");
-    let surface = SurfaceMesh::of_tetrahedra(&made.mesh).0;
+    let surface = SurfaceMesh::of_tetrahedra(&made.mesh);
     assert!(surface.is_two_manifold());
     assert_eq!(surface.first_crossing(), None);
     surface
@@ -270,4 +270,40 @@ fn the_mesh_does_not_depend_on_the_number_of_threads() {
     for &mesher in MESHERS {
         assert_eq!(with(1, mesher), with(3, mesher));
     }
+}
+
+#[test]
+fn elements_too_small_for_the_body_are_refused() {
+    let mask = ball(20.0, [1.0; 3]);
+    let surface = LevelSet::of(&mask).unwrap();
+    let options = TetrahedralOptions {
+        mean_volume_mm3: 1e-6,
+        mesher: Mesher::Stuffing,
+        curved: true,
+    };
+    let refused = mesh_body(&Body::of(&surface), &options)
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("larger elements"), "{refused}");
+}
+
+#[test]
+fn elements_much_larger_than_voxels_are_bisected_to_them() {
+    // Blocks of 12 mm and a rod of one voxel of 0.5 mm between them, under elements of 300 mm³: seven halvings of their edges.
+    let mask = mask([72, 32, 32], [0.5; 3], |p| {
+        let block = |from: f64| (from..from + 12.0).contains(&p[0]);
+        let inner = |x: f64| (2.0..14.0).contains(&x);
+        let rod = (2.0..34.0).contains(&p[0])
+            && (8.0..8.5).contains(&p[1])
+            && (8.0..8.5).contains(&p[2]);
+        (block(2.0) || block(22.0)) && inner(p[1]) && inner(p[2]) || rod
+    });
+    let made = mesh(&mask, 300.0, Mesher::Stuffing);
+    valid(&made);
+    let volume = mask.count() as f64 * 0.125;
+    let off = made.mesh.total_volume_mm3() / volume - 1.0;
+    assert!(
+        off.abs() < 0.05 && made.dropped_volume_mm3 < 0.001 * volume,
+        "{off}"
+    );
 }

@@ -4,6 +4,8 @@
 //! Model axis z runs from caudal to cranial and is the load axis. The caudal face is held, the cranial
 //! face moves down.
 
+mod endplates;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,20 +13,18 @@ use imaging::components::{Connectivity, largest_component};
 use imaging::filter::gaussian;
 use imaging::resample::Interpolation;
 use imaging::{LabelMap, Mask, Volume};
-use meshing::tetrahedral::Solid as _;
-use meshing::{LevelSet, NodeSet, Outward, Side};
+use meshing::{NodeSet, Outward, Side};
 use nalgebra::{Matrix3, Vector3};
 use solver::load_case::Prescribed;
 
-use super::between_caps::BetweenCaps;
 use super::cap::{self, CapOptions};
 use super::fall::cap_face;
-use super::tetrahedra::{self, End, TetrahedraOptions};
+use super::tetrahedra::TetrahedraOptions;
 use super::{
     Body, BoneModel, Displacement, ElementKind, Lateral, Loading, Meshed, Unloaded, lattice_axis,
     prescribe,
 };
-use crate::anatomy::endplate::{ImageEndplates, SEARCH_MM};
+use crate::anatomy::endplate::ImageEndplates;
 use crate::anatomy::vertebra::ENDPLATE_DEPTH_MM;
 use crate::anatomy::{Check, VertebraLandmarks};
 use crate::pose::{Orientation, PoseOptions, Posed, Resampling, upright_rotation};
@@ -38,7 +38,7 @@ pub struct CompressionOptions {
     pub orientation: Orientation,
     /// Standard deviation of the label smoothing, mm; 0 = off (`mask.smooth_sigma_mm`).
     pub smooth_sigma_mm: f64,
-    /// Caps built on the body; used when neither `cap_labels` nor `endplates` are asked for.
+    /// Caps built on the body; of them the endplates use the depth alone, as how far nodes may lie from the fitted plane.
     pub caps: CapOptions,
     /// Label values that are discs or caps already (`load.cap_labels`); empty = none.
     pub cap_labels: Vec<u16>,
@@ -84,6 +84,10 @@ impl CompressionOptions {
         Self {
             smooth_sigma_mm: 0.0,
             endplates: true,
+            caps: CapOptions {
+                intrusion_mm: ENDPLATE_DEPTH_MM,
+                ..CapOptions::default()
+            },
             lateral: Lateral::Fixed,
             displacement: Displacement::Percent(1.9),
             pose: PoseOptions {
@@ -105,7 +109,7 @@ pub fn build(
     input: &Posed,
     labels: &[u16],
     landmarks: Option<&VertebraLandmarks>,
-    endplates: Option<&ImageEndplates>,
+    of_image: Option<&ImageEndplates>,
     options: &CompressionOptions,
 ) -> Result<BoneModel> {
     let body_label = *labels
@@ -124,12 +128,12 @@ pub fn build(
     if options.smooth_sigma_mm > 0.0 {
         posed.labels = smooth_labels(&posed.labels, options.smooth_sigma_mm)?;
     }
-    if let (Some(endplates), None) = (endplates, &options.tetrahedra) {
-        move_endplates(&mut posed.labels, body_label, endplates)?;
+    if let (Some(of_image), None) = (of_image, &options.tetrahedra) {
+        endplates::move_endplates(&mut posed.labels, body_label, of_image)?;
     }
     if let Some(tetrahedra) = &options.tetrahedra {
-        return between_endplates_of_tetrahedra(
-            posed, body_label, landmarks, endplates, tetrahedra, options, checks,
+        return endplates::between_endplates_of_tetrahedra(
+            posed, body_label, landmarks, of_image, tetrahedra, options, checks,
         );
     }
     let posed = on_model_grid(posed, landmarks, options, &mut checks)?;
@@ -137,7 +141,7 @@ pub fn build(
         between_discs(posed, options, checks)?
     } else if options.endplates {
         let landmarks = landmarks.context("compression of the endplates needs the landmarks")?;
-        between_endplates(posed, body_label, landmarks, options, checks)?
+        endplates::between_endplates(posed, body_label, landmarks, options, checks)?
     } else {
         if labels.len() == 1 {
             checks.push(Check::review(
@@ -204,33 +208,6 @@ fn smooth_labels(map: &LabelMap, sigma_mm: f64) -> Result<LabelMap> {
         }
     }
     Ok(smooth)
-}
-
-/// Gives the voxels between the endplates of the image to the body, and takes those beyond away.
-fn move_endplates(
-    labels: &mut LabelMap,
-    body_label: u16,
-    endplates: &ImageEndplates,
-) -> Result<()> {
-    let surface = LevelSet::of(&labels.map(|&label| label != 0))?;
-    let between = BetweenCaps::new(&surface, endplates)?;
-    let grid = labels.grid.clone();
-    for (index, label) in labels.data.iter_mut().enumerate() {
-        let world = grid.to_world(Vector3::from(grid.voxel(index).map(|v| v as f64)));
-        let at = surface.frame().to_model(world.into());
-        let near = between
-            .at_endplates(at)
-            .iter()
-            .any(|at| at.above_mm.abs() < 2.0 * SEARCH_MM && at.within_mm > 0.0);
-        if near {
-            match (*label != 0, between.depth_mm(at) > 0.0) {
-                (true, false) => *label = 0,
-                (false, true) => *label = body_label,
-                _ => {}
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Resamples and turns (load-cases 1.2, 1.3, 3.2). With `orientation=none` and the image's own grid
@@ -403,87 +380,6 @@ fn height_between(meshed: &Meshed, lower: u16, upper: u16) -> Option<f64> {
         .collect();
     let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
     (mean > 0.0).then(|| mean * lattice.spacing_mm[2])
-}
-
-/// The endplates themselves: what one sees of the body from above and from below within 3 mm of the
-/// fitted planes. The load runs along the body axis.
-fn between_endplates(
-    posed: Posed,
-    body_label: u16,
-    landmarks: &VertebraLandmarks,
-    options: &CompressionOptions,
-    checks: Vec<Check>,
-) -> Result<BoneModel> {
-    let anchors: Vec<usize> = (0..posed.labels.data.len())
-        .filter(|&index| posed.labels.data[index] == body_label)
-        .collect();
-    let meshed = Body::of(posed).mesh(&anchors)?;
-    let seen = |name: &str, outward, plane: &crate::anatomy::vertebra::Endplate| {
-        let face = meshed.mesh.outer_face_nodes(name, outward, |element| {
-            meshed.labels[element] == body_label
-        });
-        let near = |node: &u32| plane.above_mm(meshed.node_world(*node)).abs() <= ENDPLATE_DEPTH_MM;
-        NodeSet::new(name, face.nodes.into_iter().filter(near).collect())
-    };
-    let loaded = seen("cranial_endplate", CRANIAL, &landmarks.cranial);
-    let fixed = seen("caudal_endplate", CAUDAL, &landmarks.caudal);
-    let down = meshed
-        .mesh
-        .frame
-        .direction_to_model((-landmarks.axis).into());
-    compress(
-        meshed.unloaded(),
-        loaded,
-        fixed,
-        down,
-        landmarks.height_mm,
-        options,
-        checks,
-    )
-}
-
-/// The same on quadratic tetrahedra: triangles of the body's surface that face up or down, within 3 mm of the planes.
-fn between_endplates_of_tetrahedra(
-    posed: Posed,
-    body_label: u16,
-    landmarks: Option<&VertebraLandmarks>,
-    endplates: Option<&ImageEndplates>,
-    tetrahedra: &TetrahedraOptions,
-    options: &CompressionOptions,
-    mut checks: Vec<Check>,
-) -> Result<BoneModel> {
-    let turn = rotation(landmarks, options)?;
-    let landmarks = landmarks.context("compression of the endplates needs the landmarks")?;
-    let meshed = tetrahedra::mesh(posed, body_label, turn, endplates, tetrahedra, &mut checks)?;
-    let up = Vector3::from(
-        meshed
-            .bone
-            .mesh
-            .frame()
-            .direction_to_model(landmarks.axis.into()),
-    );
-    let (loaded, upper_mm2) =
-        meshed.endplate_nodes(End::Cranial, body_label, up, &landmarks.cranial)?;
-    let (fixed, lower_mm2) =
-        meshed.endplate_nodes(End::Caudal, body_label, -up, &landmarks.caudal)?;
-    for (name, area) in [("cranial", upper_mm2), ("caudal", lower_mm2)] {
-        checks.push(Check::pass(
-            &format!("{name}_loaded_area"),
-            area,
-            format!("{area:.0} mm² of the mesh's surface are the {name} endplate"),
-        ));
-    }
-    let mut model = compress(
-        meshed.bone,
-        loaded,
-        fixed,
-        (-up).into(),
-        landmarks.height_mm,
-        options,
-        checks,
-    )?;
-    model.bone_height_mm = Some(landmarks.height_mm);
-    Ok(model)
 }
 
 /// Compression along the model's own z axis.

@@ -18,7 +18,7 @@ use super::between_caps::BetweenCaps;
 use super::{BoneMesh, ElementKind, Unloaded};
 use crate::anatomy::Check;
 use crate::anatomy::endplate::{ImageEndplates, SEARCH_MM};
-use crate::anatomy::vertebra::{ENDPLATE_DEPTH_MM, Endplate};
+use crate::anatomy::vertebra::Endplate;
 use crate::pose::{Posed, to_image};
 
 /// How voxels give their value to an element (`density.sampling`).
@@ -233,8 +233,12 @@ fn mesh_checks(
     let mut checks = Vec::new();
     let mean = found.mean_volume_mm3;
     let reason = format!(
-        "{} elements of {mean:.3} mm³ in the mean, dihedral angles from {:.1} to {:.1} degrees, smallest radius ratio {:.3}",
-        found.elements, found.dihedral_deg[0], found.dihedral_deg[1], found.min_radius_ratio
+        "{} elements of {mean:.3} mm³ in the mean, dihedral angles from {:.1} to {:.1} degrees, smallest radius ratio {:.3}, {} middle nodes kept off the surface",
+        found.elements,
+        found.dihedral_deg[0],
+        found.dihedral_deg[1],
+        found.min_radius_ratio,
+        made.held_middle_nodes
     );
     checks.push(if (mean / wanted.mean_volume_mm3 - 1.0).abs() <= 0.1 {
         Check::pass("tetrahedra", mean, reason)
@@ -294,13 +298,14 @@ pub(super) enum End {
 
 impl Meshed {
     /// The nodes of an endplate: triangles of the body's surface that face along `outward` (model frame) and lie within
-    /// 3 mm of the plane, or on the cap found in the image. The second value is their area as seen along `outward`, mm².
+    /// `depth_mm` of the plane, or on the cap found in the image. The second value is their area as seen along `outward`, mm².
     pub fn endplate_nodes(
         &self,
         end: End,
         body_label: u16,
         outward: Vector3<f64>,
         plane: &Endplate,
+        depth_mm: f64,
     ) -> Result<(NodeSet, f64)> {
         let BoneMesh::Tetrahedra(made) = &self.bone.mesh else {
             bail!("the mesh is none of tetrahedra");
@@ -319,7 +324,7 @@ impl Meshed {
         }
         let on_plane = |node: u32| {
             let world = made.frame.to_world(mesh.nodes_mm[node as usize]);
-            plane.above_mm(Vector3::from(world)).abs() <= ENDPLATE_DEPTH_MM
+            plane.above_mm(Vector3::from(world)).abs() <= depth_mm
         };
         let mut nodes = Vec::new();
         let mut area = 0.0;

@@ -23,8 +23,6 @@ const HALVINGS: usize = 20;
 pub(super) struct Cut {
     pub nodes_mm: Vec<[f64; 3]>,
     pub tetrahedra: Vec<[u32; 4]>,
-    /// Lattice points that had to stay where they were, because moving them pinched the surface or turned an element.
-    pub unmoved: usize,
 }
 
 /// Where the surface crosses an edge of the lattice.
@@ -65,17 +63,15 @@ pub(super) fn cut(lattice: &Lattice, depth_mm: &(impl Fn([f64; 3]) -> f64 + Sync
             fixed: &fixed,
             moved: &moved,
         };
-        let cut = pieces.collect(depth_mm);
+        let (cut, spoiling) = pieces.collect(depth_mm);
         let mut again = false;
-        for &point in cut.1.iter() {
+        for point in spoiling {
             if moved.contains_key(&point) && !fixed[point as usize] {
                 fixed[point as usize] = true;
                 again = true;
             }
         }
         if !again {
-            let mut cut = cut.0;
-            cut.unmoved = fixed.iter().filter(|fixed| **fixed).count();
             return cut;
         }
     }
@@ -267,7 +263,6 @@ impl Pieces<'_> {
         let cut = Cut {
             nodes_mm,
             tetrahedra,
-            unmoved: 0,
         };
         (cut, spoiling)
     }

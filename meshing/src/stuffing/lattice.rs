@@ -11,8 +11,9 @@
 
 use std::collections::HashMap;
 
-/// Units of the integer coordinates in half an edge of a cube: room for 18 bisections.
-const HALF_EDGE: i32 = 64;
+/// Units of the integer coordinates in half an edge of a cube: 18 halvings, which is 54 bisections, more than any element of
+/// a tenth of a voxel in one of metres takes; and room for 4000 cubes along an axis ([`super::MOST_CUBES`]).
+const HALF_EDGE: i32 = 1 << 18;
 
 /// Tetrahedra on lattice points.
 #[derive(Clone, Debug)]

@@ -28,6 +28,10 @@ pub struct Care {
     pub finest_mm: f64,
 }
 
+/// More cubes of the lattice along an axis cannot be numbered, and more in all would not fit into memory.
+pub(crate) const MOST_CUBES: f64 = 4000.0;
+pub(crate) const MOST_CUBES_IN_ALL: f64 = 2e8;
+
 /// How the lattice is laid.
 #[derive(Clone, Copy)]
 pub struct Stuffing<'a> {
@@ -46,8 +50,6 @@ pub struct Stuffed {
     pub dropped_volume_mm3: f64,
     /// Where they are: a node of each of their elements, mm.
     pub dropped_at_mm: Vec<[f64; 3]>,
-    /// Lattice points near the surface that could not be moved onto it.
-    pub unmoved_points: usize,
     /// Elements of the lattice that were bisected.
     pub refined_elements: usize,
 }
@@ -86,7 +88,6 @@ pub fn stuff(
             .map(tetrahedron_volume_mm3)
             .fold(0.0, |sum, v| sum + v),
         dropped_at_mm: dropped.iter().map(|t| t[0]).collect(),
-        unmoved_points: cut.unmoved,
         refined_elements,
     }
 }

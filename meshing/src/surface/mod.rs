@@ -101,30 +101,27 @@ fn ordered(a: u32, b: u32) -> (u32, u32) {
 }
 
 impl SurfaceMesh {
-    /// The outer surface of a mesh of tetrahedra (their corners), with its own node numbers; the second value is the
-    /// number of each surface node in the mesh.
-    pub fn of_tetrahedra<const N: usize>(mesh: &Mesh<N>) -> (Self, Vec<u32>) {
+    /// The outer surface of a mesh of tetrahedra (their corners), with its own node numbers.
+    pub fn of_tetrahedra<const N: usize>(mesh: &Mesh<N>) -> Self {
         let corners: Vec<[u32; 4]> = mesh
             .elements
             .iter()
             .map(|e| [e[0], e[1], e[2], e[3]])
             .collect();
-        let faces = boundary_faces(&corners);
-        let mut origin: Vec<u32> = faces.iter().flat_map(|(face, _)| *face).collect();
-        origin.sort_unstable();
-        origin.dedup();
-        let mut number = vec![u32::MAX; mesh.nodes_mm.len()];
-        for (n, &node) in origin.iter().enumerate() {
-            number[node as usize] = n as u32;
+        let faces = boundary_faces(&corners)
+            .into_iter()
+            .map(|(face, _)| face)
+            .collect();
+        Self::renumbered(&mesh.nodes_mm, faces)
+    }
+
+    /// Triangles with those of the nodes that they use.
+    pub(crate) fn renumbered(nodes_mm: &[[f64; 3]], triangles: Vec<[u32; 3]>) -> Self {
+        let mesh = Mesh::renumbered(nodes_mm, triangles);
+        Self {
+            nodes_mm: mesh.nodes_mm,
+            triangles: mesh.elements,
         }
-        let surface = Self {
-            nodes_mm: origin.iter().map(|&n| mesh.nodes_mm[n as usize]).collect(),
-            triangles: faces
-                .iter()
-                .map(|(face, _)| face.map(|n| number[n as usize]))
-                .collect(),
-        };
-        (surface, origin)
     }
 
     /// Whether every edge has two triangles and the triangles of every node close to one ring: a surface without holes,

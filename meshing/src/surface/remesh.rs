@@ -265,12 +265,7 @@ impl<F: Fn([f64; 3]) -> f64 + Sync> Work<'_, F> {
     }
 
     fn finish(self) -> SurfaceMesh {
-        let triangles: Vec<[u32; 3]> = self.triangles.into_iter().flatten().collect();
-        let mesh = crate::mesh::Mesh::renumbered(&self.nodes, triangles);
-        SurfaceMesh {
-            nodes_mm: mesh.nodes_mm,
-            triangles: mesh.elements,
-        }
+        SurfaceMesh::renumbered(&self.nodes, self.triangles.into_iter().flatten().collect())
     }
 }
 
