@@ -122,14 +122,6 @@ impl<const N: usize> Vtu<'_, N> {
         write_whole(path, &self.to_bytes()?)
     }
 
-    /// Writes as [`Vtu::write`], with arrays that belong to the file as a whole (VTK's field data), of any length.
-    ///
-    /// # Errors
-    /// As [`Vtu::write`]; [`Error::Parameter`] when an array does not hold whole tuples or a name appears twice.
-    pub fn write_with(&self, path: &Path, field_data: &[Field<'_>]) -> Result<()> {
-        write_whole(path, &self.to_bytes_with(field_data)?)
-    }
-
     /// The content of the file.
     ///
     /// # Errors
@@ -138,10 +130,10 @@ impl<const N: usize> Vtu<'_, N> {
         self.to_bytes_with(&[])
     }
 
-    /// The content of the file with field data.
+    /// The content of the file with arrays that belong to it as a whole (VTK's field data), of any length.
     ///
     /// # Errors
-    /// [`Error::Parameter`] as for [`Vtu::write_with`].
+    /// As [`Vtu::to_bytes`]; [`Error::Parameter`] when an array does not hold whole tuples or a name appears twice.
     pub fn to_bytes_with(&self, field_data: &[Field<'_>]) -> Result<Vec<u8>> {
         let (cell_type, mirrored) = cell_type::<N>()?;
         let nodes = self.mesh.nodes_mm.len();

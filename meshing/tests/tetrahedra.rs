@@ -293,9 +293,8 @@ fn elements_much_larger_than_voxels_are_bisected_to_them() {
     let mask = mask([72, 32, 32], [0.5; 3], |p| {
         let block = |from: f64| (from..from + 12.0).contains(&p[0]);
         let inner = |x: f64| (2.0..14.0).contains(&x);
-        let rod = (2.0..34.0).contains(&p[0])
-            && (8.0..8.5).contains(&p[1])
-            && (8.0..8.5).contains(&p[2]);
+        let rod =
+            (2.0..34.0).contains(&p[0]) && (8.0..8.5).contains(&p[1]) && (8.0..8.5).contains(&p[2]);
         (block(2.0) || block(22.0)) && inner(p[1]) && inner(p[2]) || rod
     });
     let made = mesh(&mask, 300.0, Mesher::Stuffing);

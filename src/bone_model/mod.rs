@@ -25,7 +25,7 @@ use crate::anatomy::Check;
 use crate::pose::Posed;
 
 /// What an element is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ElementKind {
     /// Bone: modulus and strength follow from its density.
     Bone,

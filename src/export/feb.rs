@@ -10,6 +10,8 @@
 
 use std::fmt::Write as _;
 
+use solver::MaterialModel;
+
 use super::boundary::{Target, axis, motions, set_names};
 use super::material::{Grouped, Material};
 use super::numbers::number;
@@ -19,6 +21,12 @@ pub(super) fn write(model: &StoredModel, grouped: &Grouped) -> Written {
     let mut notes = vec!["FEBio computes with finite strains; the run had small ones".to_owned()];
     if matches!(model.mesh, StoredMesh::Hex8(_)) {
         notes.push("FEBio's hex8 is integrated in full, whatever the run used".to_owned());
+    }
+    if model.is_plastic() && model.material_model != MaterialModel::J2 {
+        notes.push(
+            "the run's secant model has no counterpart: one yield stress is written as von Mises plasticity"
+                .to_owned(),
+        );
     }
     let curved = grouped
         .materials
@@ -63,7 +71,7 @@ pub(super) fn write(model: &StoredModel, grouped: &Grouped) -> Written {
         }
         let _ = write!(
             text,
-            "<material id=\"{label}\" name=\"material_{label}\" type=\"{kind}\"><density>1</density><E>{}</E><v>{}</v>",
+            "<material id=\"{label}\" name=\"material_{label}\" type=\"{kind}\"><E>{}</E><v>{}</v>",
             number(material.youngs_modulus_mpa),
             number(material.poissons_ratio)
         );

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use solver::{HardeningCurve, MaterialModel, Materials};
 
 use super::StoredModel;
+use crate::bone_model::ElementKind;
 use crate::exit::Failure;
 
 /// A material and the elements that are made of it.
@@ -86,8 +87,8 @@ pub(crate) fn distinct(model: &StoredModel) -> Grouped {
     }
 }
 
-/// At most `bins` materials for each kind, a kind being the elements of one Poisson's ratio whose curves have the same
-/// number of points (none for those that stay elastic).
+/// At most `bins` materials for each kind, a kind being the elements of bone, of caps or of the influence region that have one
+/// Poisson's ratio and curves with the same number of points (none for those that stay elastic).
 ///
 /// The range of the moduli of a kind is cut into `bins` equal parts. The modulus of a bin is the mean of its elements,
 /// weighted by their volumes. Its curve has as many points as theirs, each the mean, weighted alike, of the strains
@@ -98,18 +99,18 @@ pub(crate) fn binned(model: &StoredModel, bins: usize) -> anyhow::Result<Grouped
         return Err(Failure::usage("--bins 0: at least one bin is needed").into());
     }
     let moduli = &model.materials.youngs_modulus_mpa;
-    let mut kinds: BTreeMap<(u64, usize), Vec<u32>> = BTreeMap::new();
+    let mut kinds: BTreeMap<(ElementKind, u64, usize), Vec<u32>> = BTreeMap::new();
     for element in 0..model.mesh.element_count() {
         let points = curve(model, element).map_or(0, |curve| curve.points().len());
         let ratio = model.materials.poissons_ratio[element].to_bits();
         kinds
-            .entry((ratio, points))
+            .entry((model.kinds[element], ratio, points))
             .or_default()
             .push(element as u32);
     }
     let mut materials = Vec::new();
     let mut largest_change: f64 = 0.0;
-    for ((ratio, _), elements) in kinds {
+    for ((_, ratio, _), elements) in kinds {
         let values = || elements.iter().map(|&element| moduli[element as usize]);
         let low = values().fold(f64::INFINITY, f64::min);
         let width = (values().fold(f64::NEG_INFINITY, f64::max) - low) / bins as f64;

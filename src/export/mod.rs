@@ -17,9 +17,9 @@ mod store;
 use std::path::{Path, PathBuf};
 
 use meshing::{Frame, HexMesh, NodeSet, Tet10Mesh};
-use solver::element::TetrahedronRule;
 use solver::{Formulation, LoadCase, MaterialModel, Materials, Model, Prescribed, SolidMesh};
 
+use crate::bone_model::ElementKind;
 use crate::exit::Failure;
 use crate::output_dir::{check_file, write_file};
 use material::Grouped;
@@ -64,21 +64,17 @@ impl StoredMesh {
         }
     }
 
-    /// Volume of an element at the solver's integration points, mm³.
+    /// Volume of an element, mm³.
     fn volume_mm3(&self, number: usize) -> anyhow::Result<f64> {
         let volume = match self {
-            Self::Hex8(mesh) => Some(mesh.volume_mm3(number)),
-            Self::Tet10(mesh) => {
-                let nodes = mesh.elements[number].map(|node| mesh.nodes_mm[node as usize]);
-                TetrahedronRule::quadratic()
-                    .points(&nodes)
-                    .map(|points| points.iter().map(|point| point.weight).sum())
-            }
+            Self::Hex8(mesh) => mesh.volume_mm3(number),
+            Self::Tet10(mesh) => mesh.volume_mm3(number),
         };
-        volume.filter(|volume| *volume > 0.0).ok_or_else(|| {
-            let number = number + 1;
-            Failure::input(format!("element {number} is flat or turned inside out")).into()
-        })
+        if volume > 0.0 {
+            return Ok(volume);
+        }
+        let number = number + 1;
+        Err(Failure::input(format!("element {number} is flat or turned inside out")).into())
     }
 }
 
@@ -91,7 +87,10 @@ pub struct StoredModel {
     pub frame: Frame,
     /// Material of every element.
     pub materials: Materials,
-    /// Density of every element as the calibration gave it, mg/cm³; 0 for caps.
+    /// What every element is made of.
+    pub kinds: Vec<ElementKind>,
+    /// Density of every element as the calibration gave it, before the conversion and the floors of the laws, mg/cm³; 0 for
+    /// caps.
     pub density_mg_cm3: Vec<f64>,
     /// Loaded, fixed and further held nodes.
     pub sets: Vec<NodeSet>,
@@ -113,10 +112,12 @@ impl StoredModel {
     pub fn of(
         body: &Model,
         frame: &Frame,
+        kinds: &[ElementKind],
         density_mg_cm3: &[f64],
         load: &LoadCase,
         increments: usize,
     ) -> anyhow::Result<Self> {
+        anyhow::ensure!(load.forces.is_empty(), "nodal forces are not stored");
         let mesh = match &body.mesh {
             SolidMesh::Voxels { mesh, .. } | SolidMesh::Hex8(mesh) => {
                 StoredMesh::Hex8(mesh.clone())
@@ -130,6 +131,7 @@ impl StoredModel {
             mesh,
             frame: frame.clone(),
             materials: body.materials.clone(),
+            kinds: kinds.to_vec(),
             density_mg_cm3: density_mg_cm3.to_vec(),
             sets: load.monitors.clone(),
             prescribed,
@@ -160,11 +162,12 @@ pub fn store(
     directory: &Path,
     body: &Model,
     frame: &Frame,
+    kinds: &[ElementKind],
     density_mg_cm3: &[f64],
     load: &LoadCase,
     increments: usize,
 ) -> anyhow::Result<()> {
-    StoredModel::of(body, frame, density_mg_cm3, load, increments)?
+    StoredModel::of(body, frame, kinds, density_mg_cm3, load, increments)?
         .write(&directory.join(MODEL_FILE))
 }
 

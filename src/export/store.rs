@@ -2,7 +2,9 @@
 //!
 //! | array | on | what it holds |
 //! |---|---|---|
-//! | `youngs_modulus_mpa`, `poissons_ratio`, `density_mg_cm3` | elements | as the run used them |
+//! | `youngs_modulus_mpa`, `poissons_ratio` | elements | as the run used them |
+//! | `density_mg_cm3` | elements | as the calibration gave it, before the conversion and the floors of the laws; 0 for caps |
+//! | `kind` | elements | 0 bone, 1 cap, 2 influence region |
 //! | `curve` | elements | number of the hardening curve, -1 where there is none |
 //! | `set:NAME` | nodes | 1 on the nodes of a set, else 0; in the order of the sets |
 //! | `prescribed_components` | nodes | held or moved components: 1 for x plus 2 for y plus 4 for z |
@@ -24,11 +26,13 @@ use nalgebra::{Matrix3, Vector3};
 use solver::{Formulation, HardeningCurve, MaterialModel, Materials, Prescribed};
 
 use super::{StoredMesh, StoredModel};
+use crate::bone_model::ElementKind;
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::output_dir::write_file;
 
 const LAYOUT: i32 = 1;
 const SET: &str = "set:";
+const KINDS: [ElementKind; 3] = [ElementKind::Bone, ElementKind::Cap, ElementKind::Influence];
 const MATERIAL_MODELS: [MaterialModel; 4] = [
     MaterialModel::J2,
     MaterialModel::Secant,
@@ -95,10 +99,16 @@ impl StoredModel {
         let formulation = [code(&FORMULATIONS, &self.formulation)?];
 
         let m = &self.materials;
+        let kinds: Vec<i32> = self
+            .kinds
+            .iter()
+            .map(|kind| code(&KINDS, kind))
+            .collect::<anyhow::Result<_>>()?;
         let mut cell_data = vec![
             Field::scalar("youngs_modulus_mpa", Values::F64(&m.youngs_modulus_mpa)),
             Field::scalar("poissons_ratio", Values::F64(&m.poissons_ratio)),
             Field::scalar("density_mg_cm3", Values::F64(&self.density_mg_cm3)),
+            Field::scalar("kind", Values::I32(&kinds)),
             Field::scalar("curve", Values::I32(&curve)),
         ];
         if let Some(numbers) = material {
@@ -219,6 +229,11 @@ impl StoredModel {
                 curve,
                 curves: curves(fields.i32("curve_ends")?, fields.f64("curve_points", 2)?)?,
             },
+            kinds: cells
+                .i32("kind")?
+                .iter()
+                .map(|number| meaning(&KINDS, *number))
+                .collect::<anyhow::Result<_>>()?,
             density_mg_cm3: cells.f64("density_mg_cm3", 1)?.to_vec(),
             sets,
             prescribed,
@@ -247,6 +262,7 @@ impl StoredModel {
             m.poissons_ratio.len(),
             m.curve.len(),
             self.density_mg_cm3.len(),
+            self.kinds.len(),
         ] {
             ensure!(
                 length == elements,

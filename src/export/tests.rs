@@ -90,6 +90,7 @@ fn model(mesh: StoredMesh) -> StoredModel {
                     .expect("a curve"),
             ],
         },
+        kinds: vec![ElementKind::Bone, ElementKind::Cap],
         density_mg_cm3: vec![512.25, 0.0],
         sets: vec![
             NodeSet::new("loaded", vec![3, 1]),
@@ -167,7 +168,8 @@ fn an_analysis_is_stored_as_it_begins() {
         forces: Vec::new(),
         monitors: stored.sets.clone(),
     };
-    let of = |density: &[f64]| StoredModel::of(&body, &stored.frame, density, &load, 7);
+    let of =
+        |density: &[f64]| StoredModel::of(&body, &stored.frame, &stored.kinds, density, &load, 7);
     assert_eq!(of(&stored.density_mg_cm3).expect("a model"), stored);
     assert!(of(&[1.0]).is_err());
 }

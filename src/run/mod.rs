@@ -147,6 +147,7 @@ pub(crate) fn run_into(
         out.path(),
         &body,
         frame,
+        &model.kinds,
         &model.density_mg_cm3,
         &load,
         increments,

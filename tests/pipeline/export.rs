@@ -93,6 +93,8 @@ pub(super) fn worst(found: &Reactions, expected: &Reactions) -> f64 {
             let own = found[key];
             length(std::array::from_fn(|axis| own[axis] - force[axis])) / length(*force)
         })
+        // A maximum would pass over what is no number.
+        .inspect(|off| assert!(off.is_finite(), "a reaction is no number"))
         .fold(0.0, f64::max)
 }
 

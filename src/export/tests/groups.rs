@@ -28,6 +28,7 @@ fn row(moduli: &[f64], curves: Vec<Vec<[f64; 2]>>) -> StoredModel {
             .map(|points| HardeningCurve::new(points).expect("a curve"))
             .collect(),
     };
+    model.kinds = vec![ElementKind::Bone; moduli.len()];
     model.density_mg_cm3 = vec![0.0; moduli.len()];
     model
 }
@@ -97,13 +98,15 @@ fn caps_and_bone_are_never_mixed() {
     let mut model = row(&[100.0, 100.0, 100.0], vec![vec![[0.0, 1.0]]; 3]);
     model.materials.curve[1] = Materials::ELASTIC;
     model.materials.poissons_ratio[2] = 0.4;
-    assert_eq!(
-        material::binned(&model, 1).expect("bins").materials.len(),
-        3
-    );
+    let count = |model: &StoredModel| material::binned(model, 1).expect("bins").materials.len();
+    assert_eq!(count(&model), 3);
+    // With one ratio and no curve only what they are made of tells them apart.
     model.material_model = MaterialModel::Linear;
+    model.materials.poissons_ratio[2] = 0.3;
+    assert_eq!(count(&model), 1);
+    model.kinds = vec![ElementKind::Bone, ElementKind::Cap, ElementKind::Influence];
+    assert_eq!(count(&model), 3);
     let materials = material::binned(&model, 1).expect("bins").materials;
-    assert_eq!(materials.len(), 2);
     assert!(materials.iter().all(|material| material.curve.is_none()));
 }
 

@@ -304,8 +304,8 @@ fn the_volume_through_every_formats_order_is_the_meshs() {
                 .collect();
             let (expected, wrong) = match &model.mesh {
                 StoredMesh::Hex8(mesh) => (mesh.volume_mm3(element), f64::NAN),
-                StoredMesh::Tet10(_) => (
-                    tetrahedron_volume(&nodes, VTK_EDGES),
+                StoredMesh::Tet10(mesh) => (
+                    mesh.volume_mm3(element),
                     tetrahedron_volume(&nodes, edges(Format::Msh)),
                 ),
             };
