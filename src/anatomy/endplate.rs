@@ -24,8 +24,10 @@ const SEARCHES: usize = 3;
 const STEP_MM: f64 = 0.2;
 /// Degree of the cap's polynomial.
 const DEGREE: usize = 3;
-/// Edges farther than this from the cap are left out, mm; the last rounds use twice the spread, if that is less.
+/// Edges farther than this from the cap are left out, mm; or than three times the spread of all, if that is less.
 const OUTLIER_MM: f64 = 1.5;
+/// Edges nearer to the cap than this always count, mm: less than half a voxel of any clinical scan.
+const ALWAYS_KEPT_MM: f64 = 0.3;
 /// Falls less steep than this part of the median one are no edge.
 const LEAST_FALL: f64 = 0.3;
 /// Parts of the lines on which an edge was found: below the first value the endplate is refused, below the second reviewed.
@@ -92,7 +94,8 @@ impl Cap {
     }
 
     /// The least-squares surface through points (u, v, height), and which of them it keeps: rounds of leaving out what lies
-    /// farther off than [`OUTLIER_MM`] or twice the spread.
+    /// farther off than [`OUTLIER_MM`] (twice that in the first two) or three times the spread, but never what lies within
+    /// [`ALWAYS_KEPT_MM`].
     fn through(points: &[[f64; 3]]) -> Option<(Self, Vec<bool>)> {
         let count = points.len();
         let centre = [0, 1].map(|a| points.iter().map(|p| p[a]).sum::<f64>() / count as f64);
@@ -134,7 +137,7 @@ impl Cap {
             // Wide at first: a few wild edges pull the first surface.
             let spread = 1.4826 * super::points::median(off.clone());
             let limit = (3.0 * spread)
-                .max(0.3)
+                .max(ALWAYS_KEPT_MM)
                 .min(if round < 2 { 2.0 } else { 1.0 } * OUTLIER_MM);
             kept = off.iter().map(|off| *off <= limit).collect();
         }
@@ -200,7 +203,15 @@ impl ImageEndplates {
         {
             let name = format!("image_endplate_{end}");
             let lines = surface_lines(&inside, &axes, sense, plane);
-            let same = constant_part(density, &axes, sense, &lines);
+            let Some(same) = constant_part(density, &axes, sense, &lines) else {
+                return Err(refused(
+                    &name,
+                    None,
+                    format!(
+                        "no line along the axis leaves the body at its {end} end inside the image"
+                    ),
+                ));
+            };
             if same > MASKED_OUT {
                 return Err(refused(
                     &name,
@@ -331,8 +342,14 @@ fn sample(volume: &Volume<f32>, world: Vector3<f64>) -> f64 {
     linear(volume, volume.grid.to_index(world))
 }
 
-/// Part of the samples outside the mask that have their most frequent value.
-fn constant_part(density: &Volume<f32>, axes: &BodyAxes, sense: f64, lines: &[Line]) -> f64 {
+/// Part of the samples outside the mask that have their most frequent value; `None` when no line leaves the mask inside the
+/// image.
+fn constant_part(
+    density: &Volume<f32>,
+    axes: &BodyAxes,
+    sense: f64,
+    lines: &[Line],
+) -> Option<f64> {
     let size = density.grid.size;
     let mut values: Vec<u32> = Vec::new();
     for line in lines {
@@ -349,8 +366,8 @@ fn constant_part(density: &Volume<f32>, axes: &BodyAxes, sense: f64, lines: &[Li
         }
     }
     values.sort_unstable();
-    let most = values.chunk_by(|a, b| a == b).map(<[u32]>::len).max();
-    most.map_or(1.0, |most| most as f64 / values.len() as f64)
+    let most = values.chunk_by(|a, b| a == b).map(<[u32]>::len).max()?;
+    Some(most as f64 / values.len() as f64)
 }
 
 /// The cap through the steepest falls of density on the lines: looked for around the mask's surface first, then around the

@@ -4,9 +4,8 @@ use imaging::Mask;
 use imaging::components::{Connectivity, label_components};
 
 use super::Check;
+use super::vertebra::HIGHEST_BODY_MM as HIGHEST_MM;
 
-/// No vertebral body is higher, mm: lumbar ones measure 25 to 35.
-const HIGHEST_MM: f64 = 45.0;
 /// A second piece of the body with more than this share of the first is another body. What the plane in front of the canal
 /// leaves of processes beside the body is far smaller.
 const SECOND_BODY_SHARE: f64 = 0.25;

@@ -51,6 +51,8 @@ pub struct VertebraLandmarks {
 
 /// Surface this close to an endplate's plane belongs to the endplate, mm.
 pub const ENDPLATE_DEPTH_MM: f64 = 3.0;
+/// No vertebral body is higher, mm: lumbar ones measure 25 to 35.
+pub const HIGHEST_BODY_MM: f64 = 45.0;
 /// Inliers of the random sampling, mm.
 const INLIER_MM: f64 = 1.5;
 /// Part of the body's width the plane is fitted in; the rim outside it is rounded.
@@ -150,7 +152,7 @@ impl VertebraLandmarks {
         let height = self.height_mm;
         let reason = format!("body height {height:.1} mm");
         checks.push(if height > 0.0 {
-            within("vertebra_height", height, 12.0, 45.0, reason)
+            within("vertebra_height", height, 12.0, HIGHEST_BODY_MM, reason)
         } else {
             Check::refuse("vertebra_height", height, reason)
         });

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use imaging::components::{Connectivity, largest_component};
 use imaging::filter::gaussian;
 use imaging::resample::Interpolation;
-use imaging::{LabelMap, Mask, Volume};
+use imaging::{LabelMap, Volume};
 use meshing::{NodeSet, Outward, Side};
 use nalgebra::{Matrix3, Vector3};
 use solver::load_case::Prescribed;
@@ -490,22 +490,4 @@ fn three_point_constraints(
         displacement_mm: 0.0,
     };
     Ok([hold(first, u), hold(first, v), hold(last, v)])
-}
-
-/// The body of a vertebra for landmarks: the first label, or, where it is the only one, what lies in
-/// front of the spinal canal.
-///
-/// # Errors
-/// When no label is given or the split fails.
-pub fn body_mask(map: &LabelMap, labels: &[u16]) -> Result<(Mask, Option<Check>)> {
-    let first = *labels
-        .first()
-        .context("no label value of the vertebra is given")?;
-    let mask = largest_component(&map.select(&[first]), Connectivity::Faces);
-    if labels.len() > 1 {
-        return Ok((mask, None));
-    }
-    let wall = crate::anatomy::vertebra::canal_wall(&mask)?;
-    let (body, check) = crate::anatomy::vertebra::split_body(&mask, wall);
-    Ok((largest_component(&body, Connectivity::Faces), Some(check)))
 }

@@ -6,10 +6,11 @@ use clap::Args;
 
 use super::Globals;
 use super::case::CaseArgs;
+use crate::exit::Ending;
 use crate::output_dir::Existing;
 use crate::plan::{LevelChoice, RodSource};
 use crate::progress::Progress;
-use crate::report::{RunResult, status_word};
+use crate::report::{Check, RunResult, status_word};
 use crate::run::{RunRequest, VertebraEnding, answered};
 
 /// Compute the failure load of a bone from a CT scan
@@ -85,11 +86,15 @@ impl RunArgs {
         if self.dry_run {
             print!("{}", request.plan.to_toml());
             if !every {
-                return print_gates("Gates", &request, &mut progress);
+                print_checks("Gates", &crate::run::check(&request, &mut progress)?);
+                return Ok(());
             }
-            for vertebra in crate::run::vertebrae(&request)? {
+            for (vertebra, checks) in crate::run::check_levels(&request, &mut progress)? {
                 let title = format!("Gates of {} (label {})", vertebra.name, vertebra.label);
-                print_gates(&title, &vertebra.request, &mut progress)?;
+                match checks {
+                    Ok(checks) => print_checks(&title, &checks),
+                    Err(error) => println!("\n# {title}\n# refuse: {}", Ending::of(&error).error),
+                }
             }
             return Ok(());
         }
@@ -114,8 +119,7 @@ fn headline(result: &RunResult) -> String {
     format!("{which}: {}", result.headline())
 }
 
-fn print_gates(title: &str, request: &RunRequest, progress: &mut Progress) -> anyhow::Result<()> {
-    let checks = crate::run::check(request, progress)?;
+fn print_checks(title: &str, checks: &[Check]) {
     println!("\n# {title}");
     for check in checks {
         println!(
@@ -125,7 +129,6 @@ fn print_gates(title: &str, request: &RunRequest, progress: &mut Progress) -> an
             check.reason
         );
     }
-    Ok(())
 }
 
 /// `--level all`: one line per vertebra, and the exit status of them together.
@@ -138,7 +141,11 @@ fn run_every_level(
     for vertebra in &finished.vertebrae {
         let said = match &vertebra.ending {
             VertebraEnding::Ran(result) => result.headline(),
-            other => format!("{}: {}", other.status(&request.plan), other.reason()),
+            other => format!(
+                "{}: {}",
+                other.status(&request.plan),
+                other.reason(&request.plan)
+            ),
         };
         globals.say(format!(
             "{} (label {}): {said}",

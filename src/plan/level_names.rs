@@ -10,6 +10,8 @@ use crate::exit::Failure;
 /// TotalSegmentator counts from L5 (27) up to C1 (50), VerSe from C1 (1) down to L5 (24): the two values of a level add up to
 /// this. From the class map of the task `total` in version 2 of TotalSegmentator.
 const TOTALSEGMENTATOR_PLUS_VERSE: u16 = 51;
+/// The last value of VerSe's numbering, T13.
+const LAST_VERSE: u16 = 28;
 /// The built-in networks number vertebrae whose level is not known from here on, head to foot.
 const FIRST_WITHOUT_LEVEL: u16 = 101;
 
@@ -38,6 +40,15 @@ impl LabelNames {
     /// Whether a label value stands for a vertebra, of a known level or not.
     pub fn is_vertebra(self, label: u16) -> bool {
         self.level(label).is_some() || (self == Self::Verse && label >= FIRST_WITHOUT_LEVEL)
+    }
+
+    /// A value that a map in this numbering does not hold: in VerSe's none stands between T13 (28) and the values for unknown levels
+    /// (101), where TotalSegmentator has its vertebrae.
+    pub fn foreign_label(self, present: &[u16]) -> Option<u16> {
+        let foreign = |label: &u16| {
+            self == Self::Verse && (LAST_VERSE + 1..FIRST_WITHOUT_LEVEL).contains(label)
+        };
+        present.iter().copied().find(foreign)
     }
 
     /// The numbering in words.

@@ -296,6 +296,20 @@ fn contradictions_are_refused() {
             "hexahedra",
         ),
         (
+            "saillard2024-femur",
+            &[
+                "material.softening=element_size",
+                "mesh.kind=tet10",
+                "mesh.tet_volume_mm3=1000",
+            ],
+            "10 mm",
+        ),
+        (
+            "linear-compression",
+            &["load.endplates=image_edge"],
+            "endplate_compression",
+        ),
+        (
             "linear-compression",
             &["material.model=j2"],
             "needs a strength law",

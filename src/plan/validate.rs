@@ -3,7 +3,9 @@
 use calibration::DensityConversion;
 use calibration::law::{ElasticityLaw, Power, StrengthLaw};
 
-use super::choice::{Bone, ConstitutiveModel, Criterion, LoadKind, MeshKind, Softening};
+use super::choice::{
+    Bone, ConstitutiveModel, Criterion, EndplateSource, LoadKind, MeshKind, Softening,
+};
 use super::spelling::not_one_of;
 use super::value::{Direction, Orientation};
 use super::{CalibrationSpec, LevelChoice, Plan};
@@ -149,6 +151,16 @@ impl Plan {
             return found(
                 format!("load.case {} is not for a {}", load.case, self.subject.bone),
                 "femur: stance, sideways_fall; vertebra: endplate_compression, platen_compression",
+            );
+        }
+        if load.endplates == EndplateSource::ImageEdge && load.case != LoadKind::EndplateCompression
+        {
+            return found(
+                format!(
+                    "load.endplates=image_edge is for load.case=endplate_compression, and load.case is {}",
+                    load.case
+                ),
+                "set load.endplates to mask_surface",
             );
         }
         match (load.displacement_mm > 0.0, load.displacement_percent > 0.0) {
@@ -307,15 +319,24 @@ impl Plan {
                 );
             }
         }
-        if material.softening == Softening::ElementSize
-            && self.settings.mesh.voxel_mm > LARGEST_SOFTENING_ELEMENT_MM
-        {
+        let mesh = &self.settings.mesh;
+        let (size_mm, remedy) = match mesh.kind {
+            MeshKind::Hex => (
+                mesh.voxel_mm,
+                "set mesh.voxel_mm to 5 or less, or material.softening to off",
+            ),
+            // The edge of a cube of the element's volume.
+            MeshKind::Tet10 => (
+                mesh.tet_volume_mm3.cbrt(),
+                "set mesh.tet_volume_mm3 to 125 or less, or material.softening to off",
+            ),
+        };
+        if material.softening == Softening::ElementSize && size_mm > LARGEST_SOFTENING_ELEMENT_MM {
             return found(
                 format!(
-                    "softening cannot be scaled to elements of {} mm: the specimens were {LARGEST_SOFTENING_ELEMENT_MM} mm long",
-                    self.settings.mesh.voxel_mm
+                    "softening cannot be scaled to elements of {size_mm} mm: the specimens were {LARGEST_SOFTENING_ELEMENT_MM} mm long"
                 ),
-                "set mesh.voxel_mm to 5 or less, or material.softening to off",
+                remedy,
             );
         }
         let secant = matches!(

@@ -313,6 +313,11 @@ impl Level {
         }
     }
 
+    /// Whether it is the atlas or the axis, which have no two endplates to be loaded on.
+    pub fn has_no_endplates(&self) -> bool {
+        self.place_from_head() <= 2
+    }
+
     /// The VerSe label value: 1 to 24 for C1 to L5, 25 for L6, 28 for T13 (Sekuboyina 2021).
     pub fn verse_label(&self) -> u16 {
         let number: u16 = self.0[1..].parse().unwrap_or(0);

@@ -1,9 +1,11 @@
 //! One bone of one scan, read, calibrated and looked at.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use calibration::{Calibration, DensityKind, DensityMap};
+use imaging::components::{Connectivity, largest_component};
 use imaging::image::Orientation as FileOrientation;
 use imaging::morphology::{StructuringElement, morph_mm, morph_voxels};
 use imaging::orientation::{AxisDirection, reorient, to_ras_axes};
@@ -35,7 +37,7 @@ const RIGHT_FEMUR: u16 = 2;
 /// One bone, with what was found on it. Volumes run along RAS+ array axes.
 pub struct Case {
     /// Calibrated density of the scan, mg/cm³.
-    pub density: DensityMap,
+    pub density: Arc<DensityMap>,
     /// The calibration.
     pub calibration: Calibration,
     /// The labels that belong to the model (bone, discs), after morphing.
@@ -58,8 +60,18 @@ pub struct Case {
     scan_grid: Grid,
 }
 
-impl Case {
-    /// Reads and calibrates the scan, takes the bone out of the mask and finds its landmarks.
+/// A scan, calibrated, and its label map: what the cases of one scan share. Volumes run along RAS+ array axes.
+pub struct Scan {
+    density: Arc<DensityMap>,
+    calibration: Calibration,
+    /// The label map.
+    pub labels: LabelMap,
+    orientation: anatomy::Check,
+    grid: Grid,
+}
+
+impl Scan {
+    /// Reads and calibrates the scan of a request and reads its mask.
     pub fn open(request: &RunRequest, progress: &mut Progress) -> anyhow::Result<Self> {
         let subject = &request.plan.subject;
         progress.stage("read");
@@ -95,27 +107,43 @@ impl Case {
             .kind(Kind::Input)?;
         let scan_grid = ct.grid.clone();
         drop(ct);
-        let density = density.map(|volume| to_ras_axes(&volume));
-        let labels = to_ras_axes(&labels);
-        let mut case = Self {
-            density,
-            checks: calibration.checks.clone(),
+        Ok(Self {
+            density: Arc::new(density.map(|volume| to_ras_axes(&volume))),
             calibration,
-            labels,
-            side: subject.side,
+            labels: to_ras_axes(&labels),
+            orientation: stated_sides(&request.ct)?,
+            grid: scan_grid,
+        })
+    }
+}
+
+impl Case {
+    /// Reads and calibrates the scan, takes the bone out of the mask and finds its landmarks.
+    pub fn open(request: &RunRequest, progress: &mut Progress) -> anyhow::Result<Self> {
+        Self::of(&Scan::open(request, progress)?, &request.plan, progress)
+    }
+
+    /// Takes the plan's bone out of the mask of a scan and finds its landmarks.
+    pub fn of(scan: &Scan, plan: &Plan, progress: &mut Progress) -> anyhow::Result<Self> {
+        let mut case = Self {
+            density: Arc::clone(&scan.density),
+            checks: scan.calibration.checks.clone(),
+            calibration: scan.calibration.clone(),
+            labels: scan.labels.clone(),
+            side: plan.subject.side,
             level: None,
             femur: None,
             vertebra: None,
             of_mask: None,
             endplates: None,
             split_body: None,
-            scan_grid,
+            scan_grid: scan.grid.clone(),
         };
-        case.add(stated_sides(&request.ct)?);
+        case.add(scan.orientation.clone());
         progress.stage("landmarks");
-        match subject.bone {
-            Bone::Femur => case.open_femur(&request.plan)?,
-            Bone::Vertebra => case.open_vertebra(&request.plan)?,
+        match plan.subject.bone {
+            Bone::Femur => case.open_femur(plan)?,
+            Bone::Vertebra => case.open_vertebra(plan)?,
         }
         Ok(case)
     }
@@ -178,41 +206,31 @@ impl Case {
         checks.into_iter().for_each(|check| self.add(check));
         let with_caps = self.labels.select(&[&subject.label[..], caps].concat());
         self.look_at_density(&whole, &with_caps, plan);
-        // Before erosion, which may open the ring that the arch closes around the canal.
-        let wall = canal_wall(&whole)?;
+        // Both before erosion, which may open the ring that the arch closes around the canal, and before dilation, which
+        // would part the body from its cortex.
+        let wall = match subject.label[..] {
+            [_] if caps.is_empty() => canal_wall(&whole)?,
+            _ => None,
+        };
+        if caps.is_empty() {
+            self.join_cortex(&subject.label);
+        }
         if subject.morph != 0.0 {
             self.morph_labels(&whole, plan)?;
         }
         if caps.is_empty() {
-            let (single, check) = single_bone(&select(&self.labels, &subject.label)?);
+            // Its cortex may have taken the body's label, and erosion may have taken a process.
+            let (single, check) = single_bone(&self.labels.select(&subject.label));
             self.add(check);
             let body = match subject.label[..] {
                 [_] => {
                     let (body, check) = split_body(&single, wall);
                     self.add(check);
-                    self.split_body = Some(body.clone());
                     body
                 }
-                _ => {
-                    self.join_cortex(&subject.label);
-                    select(&self.labels, &subject.label[..1])?
-                }
+                _ => select(&self.labels, &subject.label[..1])?,
             };
-            self.add(gates::field_of_view(&single, &body));
-            let found = VertebraLandmarks::find(&body);
-            let height = found.as_ref().ok().map(|(found, _)| found.height_mm);
-            self.add(one_vertebra(&body, height));
-            match found {
-                Ok((landmarks, checks)) => {
-                    checks.into_iter().for_each(|check| self.add(check));
-                    self.of_mask = Some(landmarks.clone());
-                    self.vertebra = Some(landmarks);
-                }
-                Err(Refused(check)) => self.add(check),
-            }
-            if plan.settings.load.endplates == EndplateSource::ImageEdge {
-                self.find_endplates(&body);
-            }
+            self.find_body(&single, &body, plan);
         }
         for label in &mut self.labels.data {
             if !subject.label.contains(label) && !caps.contains(label) {
@@ -220,6 +238,30 @@ impl Case {
             }
         }
         Ok(())
+    }
+
+    /// Finds the landmarks of a vertebral body, which may come with loose pieces of processes beside it.
+    fn find_body(&mut self, whole: &Mask, body: &Mask, plan: &Plan) {
+        let main = largest_component(body, Connectivity::Faces);
+        self.add(gates::field_of_view(whole, &main));
+        let found = VertebraLandmarks::find(&main);
+        let height = found.as_ref().ok().map(|(found, _)| found.height_mm);
+        self.add(one_vertebra(body, height));
+        match found {
+            Ok((landmarks, checks)) => {
+                self.of_mask = Some(landmarks.clone());
+                let in_image = plan.settings.load.endplates == EndplateSource::ImageEdge
+                    && self.find_endplates(&main, &landmarks);
+                if !in_image {
+                    checks.into_iter().for_each(|check| self.add(check));
+                    self.vertebra = Some(landmarks);
+                }
+            }
+            Err(Refused(check)) => self.add(check),
+        }
+        if plan.subject.label.len() == 1 {
+            self.split_body = Some(main);
+        }
     }
 
     /// The gates on the density in the bone and around what is modelled, before the mask is morphed.
@@ -232,18 +274,13 @@ impl Case {
         checks.into_iter().for_each(|check| self.add(check));
     }
 
-    /// Looks for the endplates in the image.
-    fn find_endplates(&mut self, body: &Mask) {
-        let Some(of_mask) = self.vertebra.clone() else {
-            return;
-        };
-        match ImageEndplates::find(&self.density.mg_cm3, body, &of_mask) {
-            Ok((found, checks)) => {
-                let up = body.grid.direction.column(2).into();
-                let landmarks = match found.landmarks(&of_mask, up) {
-                    Ok(landmarks) => landmarks,
-                    Err(Refused(check)) => return self.add(check),
-                };
+    /// Looks for the endplates in the image; whether they take the place of the mask's.
+    fn find_endplates(&mut self, body: &Mask, of_mask: &VertebraLandmarks) -> bool {
+        let up = body.grid.direction.column(2).into();
+        let found = ImageEndplates::find(&self.density.mg_cm3, body, of_mask)
+            .and_then(|(found, checks)| Ok((found.landmarks(of_mask, up)?, found, checks)));
+        match found {
+            Ok((landmarks, found, checks)) => {
                 checks.into_iter().for_each(|check| self.add(check));
                 let height = landmarks.height_mm;
                 self.add(anatomy::Check::pass(
@@ -254,10 +291,17 @@ impl Case {
                         of_mask.height_mm
                     ),
                 ));
+                for check in landmarks.checks() {
+                    self.add(check);
+                }
                 self.vertebra = Some(landmarks);
                 self.endplates = Some(found);
+                true
             }
-            Err(Refused(check)) => self.add(check),
+            Err(Refused(check)) => {
+                self.add(check);
+                false
+            }
         }
     }
 
@@ -286,24 +330,59 @@ impl Case {
         }
     }
 
-    /// Erodes or dilates all labels of the bone as one; a voxel that is gained takes the first label.
+    /// Erodes or dilates all labels of the bone as one; a voxel that is gained takes the label next to it.
     fn morph_labels(&mut self, whole: &Mask, plan: &Plan) -> anyhow::Result<()> {
-        let subject = &plan.subject;
         let target = morphed(whole, plan)?;
-        let first = subject.label[0];
-        for (label, (&before, &after)) in self
-            .labels
-            .data
-            .iter_mut()
-            .zip(whole.data.iter().zip(&target.data))
-        {
-            match (before, after) {
+        let mut gained = Vec::new();
+        for (index, label) in self.labels.data.iter_mut().enumerate() {
+            match (whole.data[index], target.data[index]) {
                 (true, false) => *label = 0,
-                (false, true) => *label = first,
+                (false, true) => {
+                    // Whatever bone beside this one stood there.
+                    *label = 0;
+                    gained.push(index);
+                }
                 _ => {}
             }
         }
+        // Layer by layer outwards, so that the nearest label comes first.
+        while !gained.is_empty() {
+            let found: Vec<(usize, u16)> = gained
+                .iter()
+                .filter_map(|&index| Some((index, self.label_beside(index, &target)?)))
+                .collect();
+            if found.is_empty() {
+                // Apart from the bone: left out.
+                break;
+            }
+            for (index, label) in found {
+                self.labels.data[index] = label;
+            }
+            gained.retain(|&index| self.labels.data[index] == 0);
+        }
         Ok(())
+    }
+
+    /// The label of the nearest of a voxel's 26 neighbours inside `mask` that has one, the smallest of equally near ones.
+    fn label_beside(&self, index: usize, mask: &Mask) -> Option<u16> {
+        let grid = &self.labels.grid;
+        let at = grid.voxel(index);
+        (0..27)
+            .filter_map(|n| {
+                let step = [n % 3, n / 3 % 3, n / 9];
+                let mut next = [0; 3];
+                for axis in 0..3 {
+                    next[axis] = (at[axis] + step[axis]).checked_sub(1)?;
+                    if next[axis] >= grid.size[axis] {
+                        return None;
+                    }
+                }
+                let label = self.labels.at(next[0], next[1], next[2]);
+                let away = step.iter().filter(|s| **s != 1).count();
+                (label != 0 && mask.at(next[0], next[1], next[2])).then_some((away, label))
+            })
+            .min()
+            .map(|(_, label)| label)
     }
 
     fn add(&mut self, check: anatomy::Check) {
@@ -360,6 +439,11 @@ impl Case {
                 labels.retain(|label| self.labels.data.contains(label));
                 let mut input = input;
                 let mut options = options::compression(plan)?;
+                if load.endplates == EndplateSource::ImageEdge && self.endplates.is_none() {
+                    return Err(Failure::gate("the endplates were not found in the image")
+                        .with_help("take the mask's with --set load.endplates=mask_surface")
+                        .into());
+                }
                 if let (Some(body), true) = (&self.split_body, options.endplates) {
                     // Only the body bears the load: its arch gets a label of its own.
                     let arch = labels.iter().max().map_or(1, |last| last.saturating_add(1));
@@ -535,6 +619,12 @@ fn level(subject: &Subject, map: &LabelMap) -> (Option<Level>, Vec<anatomy::Chec
             "the mask holds no other value than 1, which names no level".into(),
         ),
         [label] => match names.level(label) {
+            Some(level) if level.has_no_endplates() => (
+                None,
+                format!(
+                    "label {label} is {level} there, which has no two endplates: no level is taken from it"
+                ),
+            ),
             Some(level) => {
                 let read = format!("label {label} is {level}");
                 (Some(level), read)
@@ -546,15 +636,24 @@ fn level(subject: &Subject, map: &LabelMap) -> (Option<Level>, Vec<anatomy::Chec
             "several labels make up the bone and name no level".into(),
         ),
     };
-    let mut checks = vec![anatomy::Check::pass(
-        "level_names",
-        None,
-        format!("vertebrae are named by {statement}: {read}"),
-    )];
     let given = match &subject.level {
         Some(LevelChoice::One(level)) => Some(level.clone()),
         _ => None,
     };
+    let reason = format!("vertebrae are named by {statement}: {read}");
+    // Of a level that is given and one that is read, the given one is believed, wherever the bone's label comes from.
+    let believed = given.is_some() && given != named;
+    let foreign = names.foreign_label(&map.labels());
+    let mut checks = vec![match foreign {
+        Some(label) if named.is_some() && !believed => anatomy::Check::refuse(
+            "level_names",
+            f64::from(label),
+            format!(
+                "{reason}; but the map holds {label}, which this numbering does not know: is it TotalSegmentator's (--label-names totalsegmentator)?"
+            ),
+        ),
+        _ => anatomy::Check::pass("level_names", None, reason),
+    }];
     if let (Some(given), Some(named)) = (&given, &named) {
         checks.push(if given == named {
             anatomy::Check::pass("level", None, format!("{given}, as its label says"))

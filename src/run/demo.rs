@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use solver::Device;
 
+use super::case::Scan;
 use super::synthesise::{SynthFormat, SynthKind, draw, write};
 use super::{Finished, RunRequest, run_into};
 use crate::output_dir::{Existing, OutputDir, PROVENANCE_FILE};
@@ -77,7 +78,8 @@ pub fn demo(request: &DemoRequest, progress: &mut Progress) -> anyhow::Result<Fi
             device: request.device,
         };
         let folder = OutputDir::begin(&run.out, run.existing)?;
-        results.push(run_into(&run, &folder, "demo", progress)?);
+        let scan = Scan::open(&run, progress)?;
+        results.push(run_into(&scan, &run, &folder, "demo", progress)?);
         folder.finish()?;
     }
     let provenance = Provenance::of_this_process("demo", request.device);

@@ -6,11 +6,12 @@ use imaging::morphology::{StructuringElement, morph_voxels};
 use imaging::{Mask, Volume};
 
 use crate::anatomy::Check;
-use crate::plan::{EndplateSource, LoadKind, Plan};
+use crate::plan::{EndplateSource, Plan};
 
 /// Densities of a bone that differ by no more than this are no image of it, mg/cm³; trabecular bone alone spreads over 100.
 const CONSTANT_MG_CM3: f64 = 1.0;
-/// The voxels around the bone that are looked at, in layers.
+/// The voxels around the bone that are looked at, in layers, after the first: where a masked scan was resampled, that one
+/// holds values between bone and filling.
 const SHELL_LAYERS: usize = 3;
 /// One value in more than this share of them is a fill value: noise never repeats so often.
 const FILLED: f64 = 0.9;
@@ -90,8 +91,8 @@ pub fn density_constant(density_mg_cm3: &Volume<f32>, bone: &Mask) -> Check {
     }
 }
 
-/// Whether the scan goes on around the bone: one value in more than 90 % of the three layers of voxels outside the mask is a
-/// fill value. A mask must then not be dilated, and no endplate be looked for in the image. The value is that share in percent.
+/// Whether the scan goes on around the bone: one value in more than 90 % of the second and third layer of voxels outside the mask
+/// is a fill value. (The search for endplates has a stricter rule of its own, on the lines that it looks along.) A mask must then not be dilated, and no endplate be looked for in the image. The value is that share in percent.
 pub fn density_around_bone(density_mg_cm3: &Volume<f32>, bone: &Mask, plan: &Plan) -> Check {
     const NAME: &str = "density_around_bone";
     let Some((value, share)) = commonest_around(density_mg_cm3, bone) else {
@@ -110,7 +111,6 @@ pub fn density_around_bone(density_mg_cm3: &Volume<f32>, bone: &Mask, plan: &Pla
     let found = format!(
         "the scan is masked: {percent:.0} % of the voxels around the bone are {value:.0} mg/cm³"
     );
-    let load = &plan.settings.load;
     if plan.subject.morph > 0.0 {
         Check::refuse(
             NAME,
@@ -120,9 +120,7 @@ pub fn density_around_bone(density_mg_cm3: &Volume<f32>, bone: &Mask, plan: &Pla
                 plan.subject.morph, plan.subject.morph_unit
             ),
         )
-    } else if load.case == LoadKind::EndplateCompression
-        && load.endplates == EndplateSource::ImageEdge
-    {
+    } else if plan.settings.load.endplates == EndplateSource::ImageEdge {
         Check::refuse(
             NAME,
             percent,
@@ -150,15 +148,16 @@ fn commonest_around(density: &Volume<f32>, bone: &Mask) -> Option<(f32, f64)> {
     let near = Volume::from_fn(grid, |[i, j, k]| {
         bone.at(start[0] + i, start[1] + j, start[2] + k)
     });
+    let first = morph_voxels(&near, 1, StructuringElement::Faces);
     let grown = morph_voxels(&near, SHELL_LAYERS as i32, StructuringElement::Faces);
     let mut counts: HashMap<u32, usize> = HashMap::new();
     let mut total = 0;
     for (index, _) in grown
         .data
         .iter()
-        .zip(&near.data)
+        .zip(&first.data)
         .enumerate()
-        .filter(|(_, (grown, near))| **grown && !**near)
+        .filter(|(_, (grown, first))| **grown && !**first)
     {
         let [i, j, k] = near.grid.voxel(index);
         // Adding zero makes one value of 0 and -0.

@@ -4,13 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
+use imaging::LabelMap;
+
+use super::case::{Case, Scan};
 use super::{RunRequest, answered, provenance, run_into};
-use crate::exit::{EndWith as _, Ending, Failure, Kind};
+use crate::exit::{Ending, Failure, Kind};
 use crate::interruption::Section;
 use crate::output_dir::{Existing, OutputDir, PROVENANCE_FILE};
 use crate::plan::{Level, LevelChoice, Plan};
 use crate::progress::Progress;
-use crate::report::{RunOutcome, RunResult};
+use crate::report::{Check, RunOutcome, RunResult};
 
 /// One vertebra of a label map, to be computed.
 #[derive(Clone, Debug)]
@@ -51,12 +54,9 @@ impl VertebraEnding {
     }
 
     /// Why there is no failure load; empty where there is one.
-    pub fn reason(&self) -> String {
-        match self {
-            Self::Ran(_) => String::new(),
-            Self::Failed(ending) => ending.error.clone(),
-            Self::NotRun => "interrupted before it".into(),
-        }
+    pub fn reason(&self, plan: &Plan) -> String {
+        self.ending(plan)
+            .map_or_else(String::new, |ending| ending.error)
     }
 
     /// How the program would end if this were the only vertebra.
@@ -68,7 +68,7 @@ impl VertebraEnding {
             Self::Failed(ending) => Some(ending.clone()),
             Self::NotRun => Some(Ending {
                 status: Kind::Interrupted.status(),
-                error: self.reason(),
+                error: "interrupted before it".into(),
                 help: None,
             }),
         }
@@ -156,17 +156,22 @@ impl LevelsFinished {
     }
 }
 
-/// The vertebrae of the label map from head to foot, those without a known level at the end.
+/// The vertebrae of a label map from head to foot, those without a known level at the end.
 ///
 /// # Errors
-/// A [`Failure`] of kind input: a mask that cannot be read, or that holds no vertebra in the plan's numbering.
-pub fn vertebrae(request: &RunRequest) -> anyhow::Result<Vec<Vertebra>> {
+/// A [`Failure`] of kind input: a map that holds no vertebra in the plan's numbering, or a value which that does not know.
+fn vertebrae(request: &RunRequest, map: &LabelMap) -> anyhow::Result<Vec<Vertebra>> {
     let subject = &request.plan.subject;
     let names = subject.names();
-    let map = imaging::read_labels(&request.mask)
-        .context("the mask")
-        .kind(Kind::Input)?;
     let present = map.labels();
+    if let Some(label) = names.foreign_label(&present) {
+        return Err(Failure::input(format!(
+            "the mask holds label {label}, which {} does not know",
+            names.statement()
+        ))
+        .with_help("give --label-names totalsegmentator if that is its numbering, or take one bone with --label and --level")
+        .into());
+    }
     let mut found: Vec<Vertebra> = present
         .iter()
         .filter(|&&label| names.is_vertebra(label))
@@ -209,24 +214,44 @@ pub fn vertebrae(request: &RunRequest) -> anyhow::Result<Vec<Vertebra>> {
     Ok(found)
 }
 
+/// Goes with every vertebra of the label map as far as its quality gates; one that cannot be looked at stops none.
+///
+/// # Errors
+/// A [`Failure`] of kind input: scan or mask, or a map without a vertebra.
+pub fn check_levels(
+    request: &RunRequest,
+    progress: &mut Progress,
+) -> anyhow::Result<Vec<(Vertebra, anyhow::Result<Vec<Check>>)>> {
+    let scan = Scan::open(request, progress)?;
+    let looked_at = vertebrae(request, &scan.labels)?
+        .into_iter()
+        .map(|vertebra| {
+            let case = Case::of(&scan, &vertebra.request.plan, progress);
+            (vertebra, case.map(|case| case.checks))
+        })
+        .collect();
+    Ok(looked_at)
+}
+
 /// Computes every vertebra of the label map. One that is refused or fails does not stop the rest.
 ///
 /// The directory holds a folder per vertebra whose analysis ran, each as [`super::run`] writes it, and `results.csv`.
 ///
 /// # Errors
-/// A [`Failure`]: the output directory cannot be made, or [`vertebrae`] finds none. What happens to a single vertebra is no
+/// A [`Failure`]: the output directory cannot be made, the scan or the mask is refused, or the map holds no vertebra. What happens to a single vertebra is no
 /// error here: see [`LevelsFinished::answered`].
 pub fn run_levels(request: &RunRequest, progress: &mut Progress) -> anyhow::Result<LevelsFinished> {
     let out = OutputDir::begin(&request.out, request.existing)?;
     // Open to the end: an interruption keeps the vertebrae that are done.
     let section = Section::begin();
+    let scan = Scan::open(request, progress)?;
     let mut done = Vec::new();
-    for vertebra in vertebrae(request)? {
+    for vertebra in vertebrae(request, &scan.labels)? {
         let ending = if section.interrupted() {
             VertebraEnding::NotRun
         } else {
             progress.note(&format!("{} (label {})", vertebra.name, vertebra.label));
-            let ran = run_one(&vertebra, &out, progress);
+            let ran = run_one(&scan, &vertebra, &out, progress);
             // A refused vertebra must not leave its times to the next.
             progress.finish();
             match ran {
@@ -253,12 +278,13 @@ pub fn run_levels(request: &RunRequest, progress: &mut Progress) -> anyhow::Resu
 }
 
 fn run_one(
+    scan: &Scan,
     vertebra: &Vertebra,
     out: &OutputDir,
     progress: &mut Progress,
 ) -> anyhow::Result<RunResult> {
     let folder = OutputDir::begin(&out.join(&vertebra.name), Existing::Refuse)?;
-    let result = run_into(&vertebra.request, &folder, "run", progress)?;
+    let result = run_into(scan, &vertebra.request, &folder, "run", progress)?;
     folder.finish()?;
     Ok(result)
 }
@@ -274,17 +300,13 @@ fn table(vertebrae: &[VertebraRun], plan: &Plan) -> anyhow::Result<Vec<u8>> {
             _ => None,
         };
         let load = result.and_then(|result| result.failure_load_n);
-        let reason = vertebra
-            .ending
-            .ending(plan)
-            .map_or_else(String::new, |ending| ending.error);
         table.write_record([
             vertebra.level.as_ref().map_or("", Level::name),
             &vertebra.label.to_string(),
             vertebra.ending.status(plan),
             &load.map_or_else(String::new, |load| load.to_string()),
             result.map_or("", |result| RunOutcome::word(result.outcome)),
-            &reason,
+            &vertebra.ending.reason(plan),
         ])?;
     }
     table.into_inner().context("results.csv")

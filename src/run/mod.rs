@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use solver::{Control, Device, Stepping};
 
 pub use demo::{DemoRequest, demo};
-pub use levels::{LevelsFinished, Vertebra, VertebraEnding, VertebraRun, run_levels, vertebrae};
+pub use levels::{LevelsFinished, Vertebra, VertebraEnding, VertebraRun, check_levels, run_levels};
 pub use materials::{Assigned, assign};
 pub use outcome::{answered, failure_load};
 pub use solve::{DeckFormulation, SolveFinished, SolveRequest, solve};
@@ -36,7 +36,7 @@ use crate::provenance::{Provenance, peak_memory_mib};
 use crate::report::result_json::{Check, DensityStatistics};
 use crate::report::{MeshStatistics, RunOutcome, RunResult};
 use crate::risk::Risk;
-use case::Case;
+use case::{Case, Scan};
 use fields::FieldWriter;
 
 /// One case to be computed.
@@ -85,7 +85,8 @@ pub fn check(request: &RunRequest, progress: &mut Progress) -> anyhow::Result<Ve
 /// [`RunResult::outcome`].
 pub fn run(request: &RunRequest, progress: &mut Progress) -> anyhow::Result<Finished> {
     let out = OutputDir::begin(&request.out, request.existing)?;
-    let result = run_into(request, &out, "run", progress)?;
+    let scan = Scan::open(request, progress)?;
+    let result = run_into(&scan, request, &out, "run", progress)?;
     let place = out.finish()?;
     Ok(Finished {
         results: vec![result],
@@ -121,13 +122,14 @@ pub fn mesh(
 
 /// Computes one case into a directory that is being filled.
 pub(crate) fn run_into(
+    scan: &Scan,
     request: &RunRequest,
     out: &OutputDir,
     command: &str,
     progress: &mut Progress,
 ) -> anyhow::Result<RunResult> {
     let plan = &request.plan;
-    let mut case = Case::open(request, progress)?;
+    let mut case = Case::of(scan, plan, progress)?;
     case.pass_gates(plan)?;
     let mut model = case.model(plan, progress)?;
     case.pass_gates(plan)?;

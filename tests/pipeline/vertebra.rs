@@ -20,6 +20,7 @@ use osteoload::synth::{self, Options, Patient};
 
 use super::export::{Reactions, ends_with, name, solved, solved_by_calculix, worst};
 use super::scanner_line;
+use crate::verification::shared;
 
 /// A vertebra run on files.
 struct VertebraCase {
@@ -90,16 +91,8 @@ impl VertebraCase {
     }
 }
 
-fn shared(path: &str) -> Option<PathBuf> {
-    let Some(root) = std::env::var_os("OSTEOLOAD_SHARED") else {
-        println!("skipped: OSTEOLOAD_SHARED is not set");
-        return None;
-    };
-    Some(PathBuf::from(root).join("data").join(path))
-}
-
 fn l2() -> Option<VertebraCase> {
-    const FOLDER: &str = "density-fe/verse004-L2-spineFE/sub-verse004_0000_vertebra_21";
+    const FOLDER: &str = "data/density-fe/verse004-L2-spineFE/sub-verse004_0000_vertebra_21";
     VertebraCase::shared(
         &format!("{FOLDER}_im.nii.gz"),
         &format!("{FOLDER}_seg.nii.gz"),
@@ -109,7 +102,7 @@ fn l2() -> Option<VertebraCase> {
 }
 
 fn l3() -> Option<VertebraCase> {
-    const FOLDER: &str = "ct-hu/vertebra-L3-tptbox/sub-ct_";
+    const FOLDER: &str = "data/ct-hu/vertebra-L3-tptbox/sub-ct_";
     VertebraCase::shared(
         &format!("{FOLDER}label-22_ct.nii.gz"),
         &format!("{FOLDER}seg-vert_label-22_msk.nii.gz"),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use imaging::morphology::{StructuringElement, morph_voxels};
 use imaging::{Grid, LabelMap, Volume};
 use osteoload::exit::Ending;
 use osteoload::output_dir::Existing;
@@ -11,7 +12,7 @@ use osteoload::plan::{Assignment, Basis, Bone, CalibrationSpec, LevelChoice, Pla
 use osteoload::progress::Progress;
 use osteoload::protocol::Protocol;
 use osteoload::report::{Check, CheckStatus};
-use osteoload::run::{RunRequest, check, run};
+use osteoload::run::{RunRequest, check, mesh, run};
 use osteoload::synth::{Options, Patient, vertebra};
 
 use super::scanner_line;
@@ -229,6 +230,94 @@ fn names_are_stated_and_a_contradiction_goes_to_review() {
     );
     case.subject.level = Some("L2".parse::<LevelChoice>().expect("a level"));
     assert_eq!(case.gate("level", &[]).status, CheckStatus::Pass);
+}
+
+/// TotalSegmentator's values read as VerSe's would name L4 T13 and organs cervical vertebrae.
+#[test]
+fn a_map_in_another_numbering_is_refused() {
+    let patient = patient();
+    // L1, L2, L3 as 31, 30 and 29, the sacrum's 25 and an organ's 5 somewhere in the background.
+    let mut labels = patient.labels.map(|&label| match label {
+        20..=22 => 51 - label,
+        other => other,
+    });
+    let background: Vec<usize> = (0..labels.data.len())
+        .filter(|&index| labels.data[index] == 0)
+        .take(2)
+        .collect();
+    (labels.data[background[0]], labels.data[background[1]]) = (25, 5);
+    let mut case = Case::of(&patient, &labels);
+    let (_, error) = ends_with(3, &case, "all", &["--level", "all"]);
+    assert!(error.contains("--label-names totalsegmentator"), "{error}");
+    case.subject.label = vec![25];
+    assert_eq!(case.gate("level_names", &[]).status, CheckStatus::Refuse);
+    // A level that is given for a label that is given needs no numbering.
+    case.subject.label = vec![30];
+    case.subject.level = Some(LevelChoice::One("L2".parse().expect("a level")));
+    assert_eq!(case.gate("level_names", &[]).status, CheckStatus::Pass);
+}
+
+/// A body whose cortex has a label of its own grows as one body does.
+#[test]
+fn dilation_moves_a_body_and_its_cortex() {
+    let patient = patient();
+    let whole = patient.labels.select(&[21]);
+    let core = morph_voxels(&whole, -1, StructuringElement::Faces);
+    let labels = Volume {
+        grid: whole.grid.clone(),
+        data: whole
+            .data
+            .iter()
+            .zip(&core.data)
+            .map(|(&whole, &core)| u16::from(whole) + u16::from(whole && !core))
+            .collect(),
+    };
+    for step in [-1, 1] {
+        let mut case = Case::new(&patient.ct, &labels, &[1, 2], scanner_line(&patient));
+        case.subject.morph = f64::from(step);
+        let request = case.request(&["mesh.kind=hex", "mesh.voxel_mm=0"]);
+        let (mesh, _) = mesh(&request, &mut Progress::silent()).expect("a mesh");
+        let wanted = morph_voxels(&whole, step, StructuringElement::Faces).count() as f64;
+        let found = mesh.elements as f64;
+        // All but crumbs that hang on by an edge.
+        assert!(
+            (found / wanted - 1.0).abs() < 0.01,
+            "{step}: {found} of {wanted}"
+        );
+    }
+}
+
+/// Endplates that were to be found in the image are not taken from the mask instead.
+#[test]
+fn accepted_or_not_endplates_of_the_image_are_those_of_the_image() {
+    let patient = patient();
+    let masked = Volume {
+        grid: patient.ct.grid.clone(),
+        data: patient
+            .ct
+            .data
+            .iter()
+            .zip(&patient.labels.data)
+            .map(|(&hu, &label)| if label == 21 { hu } else { 0.0 })
+            .collect(),
+    };
+    let mut case = Case::new(&masked, &patient.labels, &[21], scanner_line(&patient));
+    case.subject.accept = [
+        "density_around_bone",
+        "image_endplate_cranial",
+        "image_endplate_caudal",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let request = case.request(&["load.endplates=image_edge"]);
+    let error = run(&request, &mut Progress::silent()).expect_err("a refusal");
+    let ending = Ending::of(&error);
+    assert_eq!(ending.status, 4, "{}", ending.error);
+    assert!(
+        ending.error.contains("not found in the image"),
+        "{}",
+        ending.error
+    );
 }
 
 #[test]
