@@ -19,7 +19,6 @@ use crate::mesh::Frame;
 const MARGIN: usize = 4;
 /// Smoothing passes, each with a variance of one voxel: together they level steps up to about eight voxels wide.
 const PASSES: usize = 6;
-const BINOMIALS: usize = 1;
 /// How far from zero a voxel centre is kept, in units of the smallest spacing …
 const HOLD: f64 = 0.05;
 /// … and where one voxel of erosion would take a part away: thin parts keep about half their thickness.
@@ -184,15 +183,13 @@ impl LevelSet {
     }
 }
 
-/// A Gaussian of two voxels' standard deviation: four binomial passes along each axis.
+/// Smoothed along each axis, with a variance of one voxel.
 fn smoothed(depth: &[f32], size: [usize; 3]) -> Vec<f32> {
     let mut from = depth.to_vec();
     let mut to = vec![0.0f32; depth.len()];
     for axis in 0..3 {
-        for _ in 0..BINOMIALS {
-            smooth(&from, &mut to, size, axis);
-            std::mem::swap(&mut from, &mut to);
-        }
+        smooth(&from, &mut to, size, axis);
+        std::mem::swap(&mut from, &mut to);
     }
     from
 }
