@@ -1,0 +1,100 @@
+//! The one place that names back ends: a network on a device, behind plain arrays of numbers.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+use burn_flex::{Flex, FlexDevice};
+
+use super::block::Upsampling;
+use super::{Architecture, UNet, Weights};
+use crate::error::{Error, Result};
+
+/// Where a network runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Device {
+    /// The CPU: the reference.
+    #[default]
+    Cpu,
+    /// A CUDA device by its number.
+    Cuda(usize),
+}
+
+/// A network with its weights on a device.
+pub struct Network(Box<dyn Forward>);
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Network")
+    }
+}
+
+trait Forward: Send + Sync {
+    fn forward(&self, batch: Vec<f32>, shape: [usize; 5]) -> Result<Vec<f32>>;
+}
+
+struct On<B: Backend> {
+    network: UNet<B>,
+    device: B::Device,
+    upsampling: Upsampling,
+}
+
+impl<B: Backend> Forward for On<B>
+where
+    UNet<B>: Send + Sync,
+    B::Device: Send + Sync,
+{
+    fn forward(&self, batch: Vec<f32>, shape: [usize; 5]) -> Result<Vec<f32>> {
+        let x = Tensor::<B, 5>::from_data(TensorData::new(batch, shape), &self.device);
+        let logits = self.network.forward(x, self.upsampling);
+        logits.into_data().into_vec().map_err(|error| {
+            Error::Device(format!("the network's result cannot be read: {error:?}"))
+        })
+    }
+}
+
+impl Network {
+    /// A network of that shape on that device, its parameters taken from `weights`.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when they do not fit, [`Error::Device`] when the device is not there or not built in.
+    pub fn new(
+        architecture: &Architecture,
+        weights: &mut dyn Weights,
+        device: Device,
+    ) -> Result<Self> {
+        Ok(Self(match device {
+            Device::Cpu => {
+                let device = FlexDevice;
+                let network = UNet::<Flex>::new(architecture, weights, &device)?;
+                Box::new(On {
+                    network,
+                    device,
+                    upsampling: Upsampling::Convolution,
+                })
+            }
+            #[cfg(feature = "cuda")]
+            Device::Cuda(number) => {
+                let device = burn::backend::cuda::CudaDevice::new(number);
+                let network = UNet::<burn::backend::Cuda>::new(architecture, weights, &device)?;
+                Box::new(On {
+                    network,
+                    device,
+                    upsampling: Upsampling::MatrixProduct,
+                })
+            }
+            #[cfg(not(feature = "cuda"))]
+            Device::Cuda(_) => {
+                return Err(Error::Device(
+                    "this program was built without CUDA; build it with --features cuda".into(),
+                ));
+            }
+        }))
+    }
+
+    /// Logits (batch, class, z, y, x) of a batch (batch, channel, z, y, x).
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device gives no result.
+    pub fn forward(&self, batch: Vec<f32>, shape: [usize; 5]) -> Result<Vec<f32>> {
+        self.0.forward(batch, shape)
+    }
+}

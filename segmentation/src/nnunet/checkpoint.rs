@@ -1,0 +1,200 @@
+//! A fold's weights and the few facts that stand beside them.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use pytorch_reader::{PickleValue, PytorchReader};
+
+use crate::error::{Error, Result};
+use crate::network::Stored;
+use crate::network::floats;
+
+/// A fold's weights and the few facts that stand beside them.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// Parameters by their canonical names.
+    pub weights: Stored,
+    /// Spatial axes along which the network may see a mirrored image; none allowed where empty.
+    pub mirror_axes: Vec<usize>,
+    /// Configuration it was trained for.
+    pub configuration: Option<String>,
+    /// Name of the trainer.
+    pub trainer: Option<String>,
+}
+
+/// Python objects that trainers leave in a checkpoint and that mean nothing here.
+const HARMLESS: [&str; 12] = [
+    "torch.Tensor",
+    "torch.tensor",
+    "torch.device",
+    "torch.Size",
+    "torch.storage",
+    "numpy.dtype",
+    "numpy.ndarray",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct",
+    "numpy._core.multiarray._reconstruct",
+    "_codecs.encode",
+];
+
+impl Checkpoint {
+    /// Reads a `.pth` file of PyTorch, of which no code is run, or a `.safetensors` file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Model`] when it is damaged or not a checkpoint, [`Error::Unsupported`] when it asks for code to be run
+    /// or holds numbers of an unknown type.
+    pub fn read(path: &Path) -> Result<Self> {
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("safetensors") => Self::read_safetensors(path),
+            _ => Self::read_pickle(path),
+        }
+    }
+
+    fn read_safetensors(path: &Path) -> Result<Self> {
+        let weights = Stored::read_safetensors(path)?;
+        let facts = safetensors_metadata(path)?;
+        let axes = facts.get("inference_allowed_mirroring_axes");
+        let mirror_axes = match axes {
+            Some(text) => serde_json::from_str(text).map_err(|_| {
+                Error::model(
+                    path,
+                    format!("mirroring axes `{text}` are not a list of numbers"),
+                )
+            })?,
+            None => vec![],
+        };
+        Ok(Self {
+            weights,
+            mirror_axes,
+            configuration: facts.get("configuration").cloned(),
+            trainer: facts.get("trainer_name").cloned(),
+        })
+    }
+
+    fn read_pickle(path: &Path) -> Result<Self> {
+        let damaged = |error: pytorch_reader::PytorchError| match error {
+            pytorch_reader::PytorchError::Io(source)
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Error::io(path, source)
+            }
+            error => Error::model(
+                path,
+                format!("not a PyTorch checkpoint this program can read: {error}"),
+            ),
+        };
+        let top = PytorchReader::read_pickle_data(path, None).map_err(damaged)?;
+        let PickleValue::Dict(top) = top else {
+            return Err(refused(path, &top).unwrap_or_else(|| {
+                Error::model(path, "not a checkpoint of nnU-Net: its top is not a table")
+            }));
+        };
+        if let Some(error) = top.values().find_map(|value| refused(path, value)) {
+            return Err(error);
+        }
+        if !top.contains_key("network_weights") {
+            let mut keys: Vec<&str> = top.keys().map(String::as_str).take(5).collect();
+            keys.sort_unstable();
+            return Err(Error::model(
+                path,
+                format!(
+                    "not a checkpoint of nnU-Net: `network_weights` is missing, there are {}",
+                    keys.join(", ")
+                ),
+            ));
+        }
+        let reader = PytorchReader::with_top_level_key(path, "network_weights").map_err(damaged)?;
+        let mut names: Vec<&String> = reader.tensors().keys().collect();
+        names.sort_unstable();
+        let mut weights = Stored::default();
+        for name in names {
+            let Some(canonical) = canonical(name) else {
+                continue;
+            };
+            let tensor = &reader.tensors()[name];
+            let bytes = tensor.read().map_err(|source| Error::io(path, source))?;
+            let values = floats(&bytes, &format!("{:?}", tensor.dtype()))
+                .map_err(|reason| Error::unsupported(path, format!("{name}: {reason}")))?;
+            weights.insert(canonical.to_owned(), tensor.shape().to_vec(), values);
+        }
+        let text = |value: Option<&PickleValue>| match value {
+            Some(PickleValue::String(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let arguments = match top.get("init_args") {
+            Some(PickleValue::Dict(arguments)) => arguments.clone(),
+            _ => HashMap::new(),
+        };
+        Ok(Self {
+            weights,
+            mirror_axes: axes(path, top.get("inference_allowed_mirroring_axes"))?,
+            configuration: text(arguments.get("configuration")),
+            trainer: text(top.get("trainer_name")),
+        })
+    }
+}
+
+fn axes(path: &Path, value: Option<&PickleValue>) -> Result<Vec<usize>> {
+    let Some(PickleValue::List(list)) = value else {
+        return Ok(vec![]);
+    };
+    list.iter()
+        .map(|axis| match axis {
+            PickleValue::Int(axis @ 0..=2) => Ok(*axis as usize),
+            other => Err(Error::model(
+                path,
+                format!("inference_allowed_mirroring_axes holds {other:?}, not 0, 1 or 2"),
+            )),
+        })
+        .collect()
+}
+
+/// The canonical name of a parameter; `None` for an alias of another.
+fn canonical(name: &str) -> Option<&str> {
+    let name = name.strip_prefix("_orig_mod.").unwrap_or(name);
+    let name = name.strip_prefix("module.").unwrap_or(name);
+    let alias = name.starts_with("decoder.encoder.") || name.contains(".all_modules.");
+    (!alias).then_some(name)
+}
+
+/// Why a pickle is refused: it holds a call of something no trainer leaves in a checkpoint.
+fn refused(path: &Path, value: &PickleValue) -> Option<Error> {
+    match value {
+        PickleValue::List(list) => list.iter().find_map(|value| refused(path, value)),
+        PickleValue::Dict(table) => table.values().find_map(|value| refused(path, value)),
+        PickleValue::Unsupported(name) => {
+            let harmless = HARMLESS.contains(&name.as_str())
+                || name.starts_with("torch.")
+                || name.starts_with("numpy.")
+                || matches!(name.as_str(), "int" | "builtins.int");
+            (!harmless).then(|| {
+                Error::unsupported(
+                    path,
+                    format!(
+                        "the checkpoint asks to run `{name}`; a checkpoint holds numbers only, and this one is not opened"
+                    ),
+                )
+            })
+        }
+        _ => None,
+    }
+}
+
+/// The texts beside the tensors of a `.safetensors` file.
+fn safetensors_metadata(path: &Path) -> Result<HashMap<String, String>> {
+    use std::io::Read as _;
+    let mut file = std::fs::File::open(path).map_err(|source| Error::io(path, source))?;
+    let mut length = [0; 8];
+    let header = file.read_exact(&mut length).and_then(|()| {
+        let mut header = vec![];
+        file.take(u64::from_le_bytes(length))
+            .read_to_end(&mut header)?;
+        Ok(header)
+    });
+    let header = header.map_err(|source| Error::io(path, source))?;
+    let (_, metadata) =
+        safetensors::SafeTensors::read_metadata(&[length.as_slice(), &header].concat())
+            .map_err(|error| Error::model(path, format!("not a safetensors file: {error}")))?;
+    Ok(metadata.metadata().clone().unwrap_or_default())
+}

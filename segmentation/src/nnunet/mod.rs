@@ -1,0 +1,19 @@
+//! nnU-Net v2 inference: model folders as they come, the steps in their order, the numbers of the original.
+//!
+//! Source: Isensee et al. 2021, "nnU-Net", and the code of version 2.8.1. `--precision exact` repeats its half-precision arithmetic;
+//! `fast` accumulates in single precision and keeps no more of the logits than a tile is deep.
+
+mod checkpoint;
+mod export;
+mod model;
+mod plans;
+mod postprocess;
+mod preprocess;
+pub mod resample;
+pub mod sliding_window;
+
+pub use checkpoint::Checkpoint;
+pub use model::{Choice, Folds, Model, Options, Precision, Probabilities, Segmentation};
+pub use plans::{Labels, Normalisation, Plans, Reader};
+pub use postprocess::{Postprocessing, keep_largest};
+pub use preprocess::{Prepared, prepare};

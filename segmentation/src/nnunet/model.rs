@@ -1,0 +1,571 @@
+//! A model folder, opened once and run on any number of scans.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use imaging::orientation::{LPS, RAS, reorient};
+use imaging::{LabelMap, Volume};
+
+use super::checkpoint::Checkpoint;
+use super::export::{Exporter, sigmoid};
+use super::plans::{Labels, Plans, Reader};
+use super::postprocess::Postprocessing;
+use super::preprocess::{Prepared, prepare};
+use super::resample::logit_taps;
+use super::sliding_window::{Ensemble, Tiling, importance, logits_by_slice, logits_in_half};
+use crate::channels::Channels;
+use crate::error::{Error, Result};
+use crate::network::{Device, Network};
+
+/// Which folds of a model run.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Folds {
+    /// All that are there; `fold_all` only where it is the only one.
+    #[default]
+    All,
+    /// These.
+    These(Vec<usize>),
+}
+
+/// What to open of a model folder.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// Which folds.
+    pub folds: Folds,
+    /// Where the networks run.
+    pub device: Device,
+}
+
+/// Arithmetic of logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Half precision as the original: the same labels, to the last tie.
+    Exact,
+    /// Single precision, with memory for one layer of tiles only.
+    #[default]
+    Fast,
+}
+
+/// How a scan is segmented.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// Whether tiles are also mirrored along the axes that the checkpoint allows.
+    pub mirroring: bool,
+    /// Distance of tiles as a part of their size.
+    pub step: f64,
+    /// Arithmetic of logits.
+    pub precision: Precision,
+    /// Whether probabilities are wanted beside the labels.
+    pub probabilities: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            mirroring: true,
+            step: 0.5,
+            precision: Precision::Fast,
+            probabilities: false,
+        }
+    }
+}
+
+/// A model folder with the weights of its folds on a device.
+#[derive(Debug)]
+pub struct Model {
+    /// What the model was trained for.
+    pub plans: Plans,
+    /// The files the weights came from.
+    pub weight_files: Vec<PathBuf>,
+    /// Name of the trainer.
+    pub trainer: Option<String>,
+    /// Steps that follow the network, when cross-validation found any.
+    pub postprocessing: Postprocessing,
+    networks: Vec<Network>,
+    mirror_axes: Vec<usize>,
+    /// The model whose result this one refines (cascade).
+    previous: Option<Box<Model>>,
+}
+
+/// Labels of a scan.
+#[derive(Clone, Debug)]
+pub struct Segmentation {
+    /// Labels on the scan's grid.
+    pub labels: LabelMap,
+    /// Names of the labels.
+    pub names: BTreeMap<u16, String>,
+    /// Probabilities, where asked for.
+    pub probabilities: Option<Probabilities>,
+}
+
+/// Probability of every class at every voxel, channel by channel in the order of the network's outputs.
+#[derive(Clone, Debug)]
+pub struct Probabilities {
+    /// The scan's voxels along z, y, x and the values.
+    pub values: Channels<f32>,
+}
+
+/// Weight files of a fold, the first that is there is taken.
+const CHECKPOINTS: [&str; 2] = ["checkpoint_final.pth", "checkpoint_final.safetensors"];
+
+impl Model {
+    /// Opens a model folder `Trainer__Plans__configuration`, or the folder of a data set that holds one of them only.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Model`] when files are missing, damaged or contradict each other, [`Error::Unsupported`],
+    /// [`Error::Weights`], [`Error::Device`].
+    pub fn open(directory: &Path, choice: &Choice) -> Result<Self> {
+        let directory = model_folder(directory)?;
+        let folds = fold_files(&directory, &choice.folds)?;
+        let named = directory
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.rsplit_once("__"))
+            .map(|(_, configuration)| configuration.to_owned());
+        let mut networks = vec![];
+        let mut facts: Option<(Plans, Vec<usize>, Option<String>)> = None;
+        for file in &folds {
+            let mut checkpoint = Checkpoint::read(file)?;
+            if facts.is_none() {
+                let configuration = match named.as_ref().or(checkpoint.configuration.as_ref()) {
+                    Some(configuration) => configuration.clone(),
+                    None => only_configuration(&directory)?,
+                };
+                let plans = Plans::read(&directory, &configuration)?;
+                let offset = 3 - plans.architecture.dimensions;
+                let axes = checkpoint.mirror_axes.iter().map(|axis| axis + offset);
+                let axes: Vec<usize> = axes.collect();
+                if let Some(axis) = axes.iter().find(|&&axis| axis > 2) {
+                    return Err(Error::model(
+                        file,
+                        format!("mirroring along axis {} of a 2D network", axis - offset),
+                    ));
+                }
+                facts = Some((plans, axes, checkpoint.trainer.clone()));
+            }
+            let Some((plans, ..)) = &facts else { continue };
+            let fits = |error: Error| match error {
+                Error::Weights(reason) => Error::model(file, reason),
+                error => error,
+            };
+            let network = Network::new(&plans.architecture, &mut checkpoint.weights, choice.device);
+            networks.push(network.map_err(fits)?);
+            checkpoint.weights.finish().map_err(fits)?;
+        }
+        let (plans, mirror_axes, trainer) =
+            facts.ok_or_else(|| Error::model(&directory, "there is no fold to run"))?;
+        let previous = match &plans.previous_stage {
+            Some(stage) => Some(Box::new(Self::open(&sibling(&directory, stage)?, choice)?)),
+            None => None,
+        };
+        let file = directory.join("postprocessing.json");
+        let postprocessing = match file.is_file() {
+            true => Postprocessing::read(&file)?,
+            false => Postprocessing::default(),
+        };
+        Ok(Self {
+            plans,
+            weight_files: folds,
+            trainer,
+            postprocessing,
+            networks,
+            mirror_axes,
+            previous,
+        })
+    }
+
+    /// Axes (0 z, 1 y, 2 x of the network's array) along which the weights allow mirroring.
+    pub fn mirror_axes(&self) -> &[usize] {
+        &self.mirror_axes
+    }
+
+    /// Segments a scan, given as one volume per channel on one grid. `progress` is told how many runs of the network are done, and of
+    /// how many.
+    ///
+    /// # Errors
+    /// [`Error::Image`] when the scan does not suit the model, [`Error::Parameter`] for a step outside 0 to 1,
+    /// [`Error::NotFinite`], [`Error::Device`].
+    pub fn segment(
+        &self,
+        scan: &[Volume<f32>],
+        options: &Options,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Segmentation> {
+        if !(options.step > 0.0 && options.step <= 1.0) {
+            return Err(Error::Parameter(format!(
+                "step {}; it is a part of a tile, above 0 and at most 1",
+                options.step
+            )));
+        }
+        let first = scan
+            .first()
+            .ok_or_else(|| Error::Image("no channel given".into()))?;
+        for volume in scan {
+            first.grid.check_same(&volume.grid)?;
+        }
+        let previous = match &self.previous {
+            Some(model) => {
+                let options = Options {
+                    probabilities: false,
+                    ..*options
+                };
+                let labels = model.segment(scan, &options, progress)?.labels;
+                Some(self.as_read(&labels)?)
+            }
+            None => None,
+        };
+        let read: Vec<Volume<f32>> = scan
+            .iter()
+            .map(|volume| self.as_read(volume))
+            .collect::<Result<_>>()?;
+        let grid = read[0].grid.clone();
+        let [x, y, z] = grid.size;
+        let [sx, sy, sz] = grid.spacing_mm;
+        let array = Channels {
+            shape: [z, y, x],
+            data: read.into_iter().flat_map(|volume| volume.data).collect(),
+        };
+        let previous = previous.map(|labels| Channels {
+            shape: [z, y, x],
+            data: labels.data.iter().map(|&l| l as i16).collect(),
+        });
+        let prepared = prepare(&self.plans, &array, [sz, sy, sx], previous.as_ref())?;
+        drop(array);
+        let (map, logits) = self.predict(&prepared, options, progress)?;
+        let labels = self.restored(
+            &prepared,
+            &Channels {
+                shape: prepared.cropped_shape,
+                data: map,
+            },
+            &[0],
+        );
+        let probabilities = logits.map(|logits| {
+            let background: Vec<f32> = match &self.plans.labels {
+                Labels::Regions(regions) => vec![0.0; regions.len()],
+                Labels::Exclusive(names) => {
+                    let foreground = std::iter::repeat_n(0.0, names.len());
+                    std::iter::once(1.0).chain(foreground).collect()
+                }
+            };
+            self.restored(&prepared, &self.likely(&prepared, &logits), &background)
+        });
+        let labels = Volume::new(grid.clone(), labels.data)?;
+        let back = |labels: LabelMap| self.as_stored(labels, first);
+        let probabilities = match probabilities {
+            None => None,
+            Some(values) => {
+                let channels = (0..values.channels()).map(|channel| {
+                    let volume = Volume::new(grid.clone(), values.channel(channel).to_vec())?;
+                    Ok(self.as_stored(volume, first)?.data)
+                });
+                let [x, y, z] = first.grid.size;
+                let data: Vec<Vec<f32>> = channels.collect::<Result<_>>()?;
+                Some(Probabilities {
+                    values: Channels {
+                        shape: [z, y, x],
+                        data: data.concat(),
+                    },
+                })
+            }
+        };
+        Ok(Segmentation {
+            labels: back(labels)?,
+            names: self.plans.labels.names(),
+            probabilities,
+        })
+    }
+
+    /// The volume as the model's reader would have it.
+    fn as_read<T: Copy + Send + Sync>(&self, volume: &Volume<T>) -> Result<Volume<T>> {
+        Ok(match self.plans.reader {
+            Reader::AsStored => volume.clone(),
+            Reader::Reoriented => reorient(volume, RAS)?,
+        })
+    }
+
+    /// Undoes [`Self::as_read`].
+    fn as_stored<T: Copy + Send + Sync, U>(
+        &self,
+        volume: Volume<T>,
+        scan: &Volume<U>,
+    ) -> Result<Volume<T>> {
+        if self.plans.reader == Reader::AsStored {
+            return Ok(volume);
+        }
+        let mut axes = LPS;
+        for (axis, (world, forward)) in axes.iter_mut().zip(scan.grid.closest_axes()) {
+            let letter = match (world, forward) {
+                (0, true) => 'L',
+                (0, false) => 'R',
+                (1, true) => 'P',
+                (1, false) => 'A',
+                (_, true) => 'S',
+                (_, false) => 'I',
+            };
+            if let Some(direction) = imaging::orientation::AxisDirection::from_letter(letter) {
+                *axis = direction;
+            }
+        }
+        let mut back = reorient(&volume, axes)?;
+        // The same to rounding; the scan's own numbers are kept.
+        back.grid = scan.grid.clone();
+        Ok(back)
+    }
+
+    /// Labels, and where asked for logits slice by slice, on the cropped scan.
+    fn predict(
+        &self,
+        prepared: &Prepared,
+        options: &Options,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(Vec<u16>, Option<Vec<f32>>)> {
+        let shape = prepared.image.shape;
+        let plans = &self.plans;
+        let tiling = Tiling::new(shape, plans.patch, options.step, plans.is_2d());
+        let weights = importance(plans.patch, plans.is_2d());
+        let ensemble = Ensemble {
+            networks: &self.networks,
+            mirror_axes: match options.mirroring {
+                true => self.mirror_axes.clone(),
+                false => vec![],
+            },
+            classes: plans.labels.outputs(),
+        };
+        let taps = logit_taps(
+            shape,
+            prepared.cropped_shape,
+            prepared.network_spacing_mm,
+            prepared.spacing_mm,
+        );
+        let mut exporter = Exporter::new(
+            &plans.labels,
+            shape,
+            prepared.cropped_shape,
+            taps,
+            options.precision == Precision::Exact,
+            options.probabilities,
+        );
+        let mut done = 0;
+        match options.precision {
+            Precision::Exact => {
+                let total = tiling.len() * self.networks.len();
+                let logits = logits_in_half(&prepared.image, &tiling, &weights, &ensemble, || {
+                    done += 1;
+                    progress(done, total);
+                })?;
+                let area = shape[1] * shape[2];
+                for z in 0..shape[0] {
+                    let slice = (0..ensemble.classes).flat_map(|class| {
+                        let from = &logits.channel(class)[z * area..(z + 1) * area];
+                        from.iter().map(|v| v.to_f32())
+                    });
+                    exporter.push(slice.collect());
+                }
+            }
+            Precision::Fast => {
+                let total = tiling.len();
+                logits_by_slice(
+                    &prepared.image,
+                    &tiling,
+                    &weights,
+                    &ensemble,
+                    || {
+                        done += 1;
+                        progress(done, total);
+                    },
+                    |slice| {
+                        exporter.push(slice);
+                        Ok(())
+                    },
+                )?;
+            }
+        }
+        Ok((exporter.map, exporter.logits))
+    }
+
+    /// Probabilities (class, z, y, x) of logits stored slice by slice (z, class, y, x).
+    fn likely(&self, prepared: &Prepared, logits: &[f32]) -> Channels<f32> {
+        let classes = self.plans.labels.outputs();
+        let shape = prepared.cropped_shape;
+        let area = shape[1] * shape[2];
+        let mut likely = Channels::filled(classes, shape, 0.0f32);
+        let voxels = likely.voxels();
+        for (z, slice) in logits.chunks_exact(classes * area).enumerate() {
+            for at in 0..area {
+                let of = |class: usize| slice[class * area + at];
+                let index = |class: usize| class * voxels + z * area + at;
+                if matches!(self.plans.labels, Labels::Regions(_)) {
+                    for class in 0..classes {
+                        likely.data[index(class)] = sigmoid(of(class));
+                    }
+                    continue;
+                }
+                let most = (0..classes).map(of).fold(f32::NEG_INFINITY, f32::max);
+                let sum: f32 = (0..classes).map(|class| (of(class) - most).exp()).sum();
+                for class in 0..classes {
+                    likely.data[index(class)] = (of(class) - most).exp() / sum;
+                }
+            }
+        }
+        likely
+    }
+
+    /// A result on the crop, put back where the crop came from, in the file's order of axes.
+    fn restored<T: Copy>(
+        &self,
+        prepared: &Prepared,
+        cropped: &Channels<T>,
+        outside: &[T],
+    ) -> Channels<T> {
+        let low = prepared.crop;
+        let after: [usize; 3] = std::array::from_fn(|axis| {
+            prepared.shape_before_crop[axis] - low[axis] - prepared.cropped_shape[axis]
+        });
+        let mut whole: Option<Channels<T>> = None;
+        for (channel, &outside) in outside.iter().enumerate() {
+            let one = Channels {
+                shape: cropped.shape,
+                data: cropped.channel(channel).to_vec(),
+            }
+            .padded(low, after, outside);
+            match &mut whole {
+                None => whole = Some(one),
+                Some(whole) => whole.data.extend(one.data),
+            }
+        }
+        let mut back = [0; 3];
+        for (to, &from) in self.plans.transpose_forward.iter().enumerate() {
+            back[from] = to;
+        }
+        whole.map_or_else(
+            || Channels {
+                shape: prepared.shape_before_crop,
+                data: vec![],
+            },
+            |whole| whole.transposed(back),
+        )
+    }
+}
+
+fn only_configuration(directory: &Path) -> Result<String> {
+    let names = Plans::configurations(directory)?;
+    match names.as_slice() {
+        [only] => Ok(only.clone()),
+        names => Err(Error::model(
+            directory,
+            format!(
+                "neither the folder's name (Trainer__Plans__configuration) nor the checkpoint says which of the configurations {} it is",
+                names.join(", ")
+            ),
+        )),
+    }
+}
+
+/// The folder itself, or the only model folder in it.
+fn model_folder(directory: &Path) -> Result<PathBuf> {
+    if directory.join("plans.json").is_file() {
+        return Ok(directory.to_owned());
+    }
+    let entries = std::fs::read_dir(directory).map_err(|source| Error::io(directory, source))?;
+    let mut models = vec![];
+    for entry in entries {
+        let path = entry.map_err(|source| Error::io(directory, source))?.path();
+        if path.join("plans.json").is_file() {
+            models.push(path);
+        }
+    }
+    models.sort();
+    match models.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(Error::model(
+            directory,
+            "there is no plans.json in it: not a model folder of nnU-Net v2",
+        )),
+        several => {
+            let names: Vec<String> = several.iter().map(|p| p.display().to_string()).collect();
+            Err(Error::model(
+                directory,
+                format!(
+                    "there are {} models in it, name one: {}",
+                    names.len(),
+                    names.join(", ")
+                ),
+            ))
+        }
+    }
+}
+
+/// The model folder of another configuration beside this one.
+fn sibling(directory: &Path, configuration: &str) -> Result<PathBuf> {
+    let name = directory.file_name().and_then(|name| name.to_str());
+    let stem = name
+        .and_then(|name| name.rsplit_once("__"))
+        .map(|(stem, _)| stem);
+    let stem = stem.ok_or_else(|| {
+        Error::model(
+            directory,
+            "a cascade needs its folder's own name, Trainer__Plans__configuration",
+        )
+    })?;
+    let path = directory.with_file_name(format!("{stem}__{configuration}"));
+    if !path.is_dir() {
+        return Err(Error::model(
+            &path,
+            format!(
+                "missing: {name:?} refines the result of this model",
+                name = name.unwrap_or_default()
+            ),
+        ));
+    }
+    Ok(path)
+}
+
+fn fold_files(directory: &Path, folds: &Folds) -> Result<Vec<PathBuf>> {
+    let file = |fold: &str| -> Option<PathBuf> {
+        let folder = directory.join(format!("fold_{fold}"));
+        CHECKPOINTS
+            .iter()
+            .map(|name| folder.join(name))
+            .find(|path| path.is_file())
+    };
+    let found: Vec<PathBuf> = match folds {
+        Folds::These(folds) => {
+            let files = folds.iter().map(|fold| {
+                file(&fold.to_string()).ok_or_else(|| {
+                    Error::model(
+                        &directory.join(format!("fold_{fold}")),
+                        format!("there is no {}", CHECKPOINTS.join(" or ")),
+                    )
+                })
+            });
+            files.collect::<Result<_>>()?
+        }
+        Folds::All => {
+            let entries =
+                std::fs::read_dir(directory).map_err(|source| Error::io(directory, source))?;
+            let mut numbers = vec![];
+            for entry in entries {
+                let name = entry
+                    .map_err(|source| Error::io(directory, source))?
+                    .file_name();
+                let number = name.to_str().and_then(|name| name.strip_prefix("fold_"));
+                numbers.extend(number.and_then(|number| number.parse::<usize>().ok()));
+            }
+            numbers.sort_unstable();
+            let numbered = numbers.iter().filter_map(|fold| file(&fold.to_string()));
+            let numbered: Vec<PathBuf> = numbered.collect();
+            match numbered.is_empty() {
+                true => file("all").into_iter().collect(),
+                false => numbered,
+            }
+        }
+    };
+    if found.is_empty() {
+        return Err(Error::model(
+            directory,
+            format!("no folder fold_N with {} in it", CHECKPOINTS.join(" or ")),
+        ));
+    }
+    Ok(found)
+}

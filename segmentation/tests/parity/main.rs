@@ -1,0 +1,8 @@
+//! The parity kit of the official nnU-Net v2, walked in the order of its documentation: functions, checkpoints, networks, whole cases.
+//!
+//! The kit is found by OSTEOLOAD_SHARED; without it each test prints that it skipped.
+
+mod functions;
+mod kit;
+mod networks;
+mod predict;
