@@ -1,28 +1,15 @@
 //! Convolution, norm and upsampling with their parameters.
 
 use burn::module::{Module, Param};
-use burn::tensor::activation::leaky_relu;
 use burn::tensor::backend::Backend;
-use burn::tensor::module::{conv_transpose3d, conv3d};
-use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use burn::tensor::{Tensor, TensorData};
 
+use super::operations::NetworkBackend;
 use super::{Architecture, Weights};
 use crate::error::Result;
 
 /// Slope of the leaky ReLU below zero.
-pub const SLOPE: f64 = 0.01;
-/// Added to the variance of an instance norm.
-const EPSILON: f64 = 1e-5;
-
-/// How a block enlarges its input. Both give the same numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Upsampling {
-    /// A transposed convolution: faster on the CPU.
-    Convolution,
-    /// A matrix product: on a GPU the transposed convolution is a slow kernel.
-    MatrixProduct,
-}
+pub const SLOPE: f32 = 0.01;
 
 pub fn parameter<B: Backend, const D: usize>(
     values: Vec<f32>,
@@ -40,7 +27,7 @@ pub struct Convolution<B: Backend> {
     stride: [usize; 3],
 }
 
-impl<B: Backend> Convolution<B> {
+impl<B: NetworkBackend> Convolution<B> {
     /// Takes `name.weight` and, where `bias`, `name.bias`.
     pub fn new(
         architecture: &Architecture,
@@ -72,14 +59,8 @@ impl<B: Backend> Convolution<B> {
     }
 
     pub fn forward(&self, x: Tensor<B, 5>) -> Tensor<B, 5> {
-        let [_, _, kz, ky, kx] = self.weight.dims();
-        let padding = [kz / 2, ky / 2, kx / 2];
-        conv3d(
-            x,
-            self.weight.val(),
-            self.bias.as_ref().map(Param::val),
-            ConvOptions::new(self.stride, padding, [1; 3], 1),
-        )
+        let bias = self.bias.as_ref().map(Param::val);
+        B::convolve(x, self.weight.val(), bias, self.stride)
     }
 }
 
@@ -90,7 +71,7 @@ pub struct Norm<B: Backend> {
     bias: Param<Tensor<B, 1>>,
 }
 
-impl<B: Backend> Norm<B> {
+impl<B: NetworkBackend> Norm<B> {
     /// Takes `name.weight` and `name.bias`.
     pub fn new(
         weights: &mut dyn Weights,
@@ -105,14 +86,9 @@ impl<B: Backend> Norm<B> {
         })
     }
 
-    pub fn forward(&self, x: Tensor<B, 5>) -> Tensor<B, 5> {
-        let [batch, channels, z, y, w] = x.dims();
-        let flat = x.reshape([batch, channels, z * y * w]);
-        let centred = flat.clone() - flat.mean_dim(2);
-        let variance = centred.clone().powf_scalar(2.0).mean_dim(2);
-        let scale = self.weight.val().reshape([1, channels, 1]) / (variance + EPSILON).sqrt();
-        let out = centred * scale + self.bias.val().reshape([1, channels, 1]);
-        out.reshape([batch, channels, z, y, w])
+    /// Values below zero are multiplied by `slope` afterwards.
+    pub fn forward(&self, x: Tensor<B, 5>, slope: f32) -> Tensor<B, 5> {
+        B::normalise(x, self.weight.val(), self.bias.val(), slope)
     }
 }
 
@@ -123,7 +99,7 @@ pub struct ConvolutionNorm<B: Backend> {
     norm: Norm<B>,
 }
 
-impl<B: Backend> ConvolutionNorm<B> {
+impl<B: NetworkBackend> ConvolutionNorm<B> {
     /// Takes `name.conv.*` and `name.norm.*`.
     pub fn new(
         architecture: &Architecture,
@@ -152,11 +128,11 @@ impl<B: Backend> ConvolutionNorm<B> {
     }
 
     pub fn linear(&self, x: Tensor<B, 5>) -> Tensor<B, 5> {
-        self.norm.forward(self.conv.forward(x))
+        self.norm.forward(self.conv.forward(x), 1.0)
     }
 
     pub fn forward(&self, x: Tensor<B, 5>) -> Tensor<B, 5> {
-        leaky_relu(self.linear(x), SLOPE)
+        self.norm.forward(self.conv.forward(x), SLOPE)
     }
 }
 
@@ -166,7 +142,7 @@ pub struct Convolutions<B: Backend> {
     convs: Vec<ConvolutionNorm<B>>,
 }
 
-impl<B: Backend> Convolutions<B> {
+impl<B: NetworkBackend> Convolutions<B> {
     /// Takes `name.convs.0.*` to `name.convs.{count - 1}.*`.
     pub fn new(
         architecture: &Architecture,
@@ -212,7 +188,7 @@ pub struct Enlargement<B: Backend> {
     bias: Option<Param<Tensor<B, 1>>>,
 }
 
-impl<B: Backend> Enlargement<B> {
+impl<B: NetworkBackend> Enlargement<B> {
     /// Takes `name.weight` (inputs first) and, where the network has them, `name.bias`.
     pub fn new(
         architecture: &Architecture,
@@ -240,27 +216,7 @@ impl<B: Backend> Enlargement<B> {
         })
     }
 
-    pub fn forward(&self, x: Tensor<B, 5>, how: Upsampling) -> Tensor<B, 5> {
-        let weight = self.weight.val();
-        let bias = self.bias.as_ref().map(Param::val);
-        let [inputs, outputs, sz, sy, sx] = weight.dims();
-        if how == Upsampling::Convolution {
-            let options = ConvTransposeOptions::new([sz, sy, sx], [0; 3], [0; 3], [1; 3], 1);
-            return conv_transpose3d(x, weight, bias, options);
-        }
-        let [batch, _, z, y, w] = x.dims();
-        let weight = weight.reshape([inputs, outputs * sz * sy * sx]).transpose();
-        let product: Tensor<B, 3> =
-            weight
-                .unsqueeze::<3>()
-                .matmul(x.reshape([batch, inputs, z * y * w]));
-        let split: Tensor<B, 8> = product
-            .reshape([batch, outputs, sz, sy, sx, z, y, w])
-            .permute([0, 1, 5, 2, 6, 3, 7, 4]);
-        let enlarged = split.reshape([batch, outputs, sz * z, sy * y, sx * w]);
-        match bias {
-            Some(bias) => enlarged + bias.reshape([1, outputs, 1, 1, 1]),
-            None => enlarged,
-        }
+    pub fn forward(&self, x: Tensor<B, 5>) -> Tensor<B, 5> {
+        B::enlarge(x, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
 }

@@ -3,13 +3,17 @@
 //! All are written for five axes (batch, channel, z, y, x); a 2D network is one whose kernels and strides are 1 along z.
 
 mod block;
+mod kernel;
+mod operations;
+#[cfg(test)]
+mod operations_tests;
 mod plain;
+mod reference;
 mod residual;
 mod runner;
 mod unet;
 mod weights;
 
-pub use block::Upsampling;
 pub use runner::{Device, Network};
 pub use unet::UNet;
 pub(crate) use weights::floats;

@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::block::Convolutions;
+use super::operations::NetworkBackend;
 use super::{Architecture, Weights};
 use crate::error::Result;
 
@@ -14,7 +15,7 @@ pub struct PlainEncoder<B: Backend> {
     stages: Vec<Convolutions<B>>,
 }
 
-impl<B: Backend> PlainEncoder<B> {
+impl<B: NetworkBackend> PlainEncoder<B> {
     pub fn new(
         architecture: &Architecture,
         weights: &mut dyn Weights,

@@ -6,6 +6,7 @@ use burn::tensor::activation::leaky_relu;
 use burn::tensor::backend::Backend;
 
 use super::block::{ConvolutionNorm, Convolutions, SLOPE};
+use super::operations::NetworkBackend;
 use super::{Architecture, Weights};
 use crate::error::Result;
 
@@ -18,7 +19,7 @@ struct Block<B: Backend> {
     stride: [usize; 3],
 }
 
-impl<B: Backend> Block<B> {
+impl<B: NetworkBackend> Block<B> {
     fn new(
         architecture: &Architecture,
         weights: &mut dyn Weights,
@@ -70,7 +71,7 @@ impl<B: Backend> Block<B> {
             None => averaged,
         };
         let main = self.conv2.linear(self.conv1.forward(x));
-        leaky_relu(main + shortcut, SLOPE)
+        leaky_relu(main + shortcut, f64::from(SLOPE))
     }
 }
 
@@ -102,7 +103,7 @@ pub struct ResidualEncoder<B: Backend> {
     stages: Vec<Stage<B>>,
 }
 
-impl<B: Backend> ResidualEncoder<B> {
+impl<B: NetworkBackend> ResidualEncoder<B> {
     pub fn new(
         architecture: &Architecture,
         weights: &mut dyn Weights,

@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
 
-use super::block::Upsampling;
+use super::operations::NetworkBackend;
 use super::{Architecture, UNet, Weights};
 use crate::error::{Error, Result};
 
@@ -34,17 +34,16 @@ trait Forward: Send + Sync {
 struct On<B: Backend> {
     network: UNet<B>,
     device: B::Device,
-    upsampling: Upsampling,
 }
 
-impl<B: Backend> Forward for On<B>
+impl<B: NetworkBackend> Forward for On<B>
 where
     UNet<B>: Send + Sync,
     B::Device: Send + Sync,
 {
     fn forward(&self, batch: Vec<f32>, shape: [usize; 5]) -> Result<Vec<f32>> {
         let x = Tensor::<B, 5>::from_data(TensorData::new(batch, shape), &self.device);
-        let logits = self.network.forward(x, self.upsampling);
+        let logits = self.network.forward(x);
         logits.into_data().into_vec().map_err(|error| {
             Error::Device(format!("the network's result cannot be read: {error:?}"))
         })
@@ -65,21 +64,13 @@ impl Network {
             Device::Cpu => {
                 let device = FlexDevice;
                 let network = UNet::<Flex>::new(architecture, weights, &device)?;
-                Box::new(On {
-                    network,
-                    device,
-                    upsampling: Upsampling::Convolution,
-                })
+                Box::new(On { network, device })
             }
             #[cfg(feature = "cuda")]
             Device::Cuda(number) => {
                 let device = burn::backend::cuda::CudaDevice::new(number);
                 let network = UNet::<burn::backend::Cuda>::new(architecture, weights, &device)?;
-                Box::new(On {
-                    network,
-                    device,
-                    upsampling: Upsampling::MatrixProduct,
-                })
+                Box::new(On { network, device })
             }
             #[cfg(not(feature = "cuda"))]
             Device::Cuda(_) => {

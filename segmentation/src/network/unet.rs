@@ -6,7 +6,8 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::block::{Convolution, Convolutions, Enlargement, Upsampling};
+use super::block::{Convolution, Convolutions, Enlargement};
+use super::operations::NetworkBackend;
 use super::plain::PlainEncoder;
 use super::residual::ResidualEncoder;
 use super::{Architecture, Kind, Weights};
@@ -34,7 +35,7 @@ pub struct UNet<B: Backend> {
     decoder: Vec<Step<B>>,
 }
 
-impl<B: Backend> UNet<B> {
+impl<B: NetworkBackend> UNet<B> {
     /// A network of that shape, its parameters taken from `weights` under the names of the original.
     ///
     /// # Errors
@@ -92,15 +93,15 @@ impl<B: Backend> UNet<B> {
     }
 
     /// Logits at full resolution of a batch (batch, channel, z, y, x).
-    pub fn forward(&self, x: Tensor<B, 5>, how: Upsampling) -> Tensor<B, 5> {
-        let (x, last) = self.decode(x, how, |_, _| ());
+    pub fn forward(&self, x: Tensor<B, 5>) -> Tensor<B, 5> {
+        let (x, last) = self.decode(x, |_, _| ());
         last.head.forward(x)
     }
 
     /// Logits at every resolution, full resolution first, as deep supervision trains them.
-    pub fn forward_all(&self, x: Tensor<B, 5>, how: Upsampling) -> Vec<Tensor<B, 5>> {
+    pub fn forward_all(&self, x: Tensor<B, 5>) -> Vec<Tensor<B, 5>> {
         let mut heads = Vec::with_capacity(self.decoder.len());
-        self.decode(x, how, |step, x| heads.push(step.head.forward(x.clone())));
+        self.decode(x, |step, x| heads.push(step.head.forward(x.clone())));
         heads.reverse();
         heads
     }
@@ -108,7 +109,6 @@ impl<B: Backend> UNet<B> {
     fn decode(
         &self,
         x: Tensor<B, 5>,
-        how: Upsampling,
         mut each: impl FnMut(&Step<B>, &Tensor<B, 5>),
     ) -> (Tensor<B, 5>, &Step<B>) {
         let mut skips = match &self.encoder {
@@ -117,7 +117,7 @@ impl<B: Backend> UNet<B> {
         };
         let mut x = skips.pop().unwrap_or(x);
         for step in &self.decoder {
-            let enlarged = step.enlargement.forward(x, how);
+            let enlarged = step.enlargement.forward(x);
             let joined = match skips.pop() {
                 Some(skip) => Tensor::cat(vec![enlarged, skip], 1),
                 None => enlarged,
