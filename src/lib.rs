@@ -16,5 +16,6 @@ pub mod provenance;
 pub mod report;
 pub mod risk;
 pub mod run;
+pub mod segment;
 pub mod synth;
 pub mod verification;

@@ -139,6 +139,19 @@ impl Progress {
         }
     }
 
+    /// Says that `done` of `planned` parts of the running stage are done.
+    pub fn part(&mut self, done: usize, planned: usize) {
+        if done == 1 {
+            self.increments(planned);
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_position(done as u64);
+        }
+        if self.verbosity == Verbosity::Verbose {
+            eprintln!("  {done} of {planned}");
+        }
+    }
+
     /// Says something worth knowing above the bar: a gate that wants review, a dropped piece of mask.
     pub fn note(&self, text: &str) {
         if self.verbosity == Verbosity::Quiet {

@@ -10,6 +10,7 @@
 
 mod channels;
 mod error;
+pub mod metrics;
 pub mod network;
 pub mod nnunet;
 

@@ -7,11 +7,13 @@ mod calibrate;
 mod case;
 mod demo;
 mod doctor;
+mod evaluate;
 mod export;
 mod image;
 mod mesh;
 mod protocol;
 mod run;
+mod segment;
 mod solve;
 mod synth;
 mod verify;
@@ -117,6 +119,8 @@ enum Command {
     Run(Box<run::RunArgs>),
     Solve(solve::SolveArgs),
     Calibrate(calibrate::CalibrateArgs),
+    Segment(segment::SegmentArgs),
+    Evaluate(evaluate::EvaluateArgs),
     Synth(synth::SynthArgs),
     Info(image::InfoArgs),
     Convert(image::ConvertArgs),
@@ -165,6 +169,8 @@ fn execute(cli: &Cli) -> anyhow::Result<()> {
         Command::Run(args) => args.execute(globals),
         Command::Solve(args) => args.execute(globals),
         Command::Calibrate(args) => args.execute(globals),
+        Command::Segment(args) => args.execute(globals),
+        Command::Evaluate(args) => args.execute(globals),
         Command::Synth(args) => args.execute(globals),
         Command::Info(args) => args.execute(),
         Command::Convert(args) => args.execute(),

@@ -1,6 +1,6 @@
 //! Parameters by name: read from a file, or made anew.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -51,21 +51,64 @@ impl Stored {
         }
     }
 
-    /// Reads a `.safetensors` file; half precision is widened.
+    /// Reads a `.safetensors` file and the texts beside its parameters; half precision is widened.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::Model`] when it is not such a file.
-    pub fn read_safetensors(path: &Path) -> Result<Self> {
+    pub fn read_safetensors(path: &Path) -> Result<(Self, BTreeMap<String, String>)> {
         let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
-        let file = safetensors::SafeTensors::deserialize(&bytes)
-            .map_err(|error| Error::model(path, format!("not a safetensors file: {error}")))?;
+        let damaged = |error| Error::model(path, format!("not a safetensors file: {error}"));
+        let file = safetensors::SafeTensors::deserialize(&bytes).map_err(damaged)?;
+        let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+        let facts = metadata.metadata().clone().unwrap_or_default();
         let mut stored = Self::default();
         for (name, view) in file.tensors() {
             let values = floats(view.data(), &format!("{:?}", view.dtype()))
                 .map_err(|reason| Error::model(path, format!("{name}: {reason}")))?;
             stored.insert(name, view.shape().to_vec(), values);
         }
-        Ok(stored)
+        Ok((stored, facts.into_iter().collect()))
+    }
+}
+
+impl Stored {
+    /// Writes a `.safetensors` file, in half precision where `half`, with texts beside the parameters.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be written.
+    pub fn write_safetensors(
+        &self,
+        path: &Path,
+        facts: &BTreeMap<String, String>,
+        half: bool,
+    ) -> Result<()> {
+        use safetensors::tensor::{Dtype, TensorView};
+        let mut names: Vec<&String> = self.0.keys().collect();
+        names.sort_unstable();
+        let bytes: Vec<Vec<u8>> = names
+            .iter()
+            .map(|name| {
+                let values = self.0[*name].1.iter();
+                match half {
+                    true => values
+                        .flat_map(|&v| half::f16::from_f32(v).to_le_bytes())
+                        .collect(),
+                    false => values.flat_map(|v| v.to_le_bytes()).collect(),
+                }
+            })
+            .collect();
+        let dtype = if half { Dtype::F16 } else { Dtype::F32 };
+        let broken = |error: safetensors::SafeTensorError| {
+            Error::Weights(format!("{} cannot be written: {error}", path.display()))
+        };
+        let views = names.iter().zip(&bytes).map(|(name, bytes)| {
+            let view = TensorView::new(dtype, self.0[*name].0.clone(), bytes).map_err(broken)?;
+            Ok((name.as_str(), view))
+        });
+        let views: Vec<(&str, TensorView<'_>)> = views.collect::<Result<_>>()?;
+        let facts = facts.clone().into_iter().collect();
+        let file = safetensors::serialize(views, Some(facts)).map_err(broken)?;
+        std::fs::write(path, file).map_err(|source| Error::io(path, source))
     }
 }
 

@@ -52,8 +52,7 @@ impl Checkpoint {
     }
 
     fn read_safetensors(path: &Path) -> Result<Self> {
-        let weights = Stored::read_safetensors(path)?;
-        let facts = safetensors_metadata(path)?;
+        let (weights, facts) = Stored::read_safetensors(path)?;
         let axes = facts.get("inference_allowed_mirroring_axes");
         let mirror_axes = match axes {
             Some(text) => serde_json::from_str(text).map_err(|_| {
@@ -179,22 +178,4 @@ fn refused(path: &Path, value: &PickleValue) -> Option<Error> {
         }
         _ => None,
     }
-}
-
-/// The texts beside the tensors of a `.safetensors` file.
-fn safetensors_metadata(path: &Path) -> Result<HashMap<String, String>> {
-    use std::io::Read as _;
-    let mut file = std::fs::File::open(path).map_err(|source| Error::io(path, source))?;
-    let mut length = [0; 8];
-    let header = file.read_exact(&mut length).and_then(|()| {
-        let mut header = vec![];
-        file.take(u64::from_le_bytes(length))
-            .read_to_end(&mut header)?;
-        Ok(header)
-    });
-    let header = header.map_err(|source| Error::io(path, source))?;
-    let (_, metadata) =
-        safetensors::SafeTensors::read_metadata(&[length.as_slice(), &header].concat())
-            .map_err(|error| Error::model(path, format!("not a safetensors file: {error}")))?;
-    Ok(metadata.metadata().clone().unwrap_or_default())
 }

@@ -9,6 +9,7 @@ mod model;
 mod plans;
 mod postprocess;
 mod preprocess;
+mod probabilities;
 pub mod resample;
 pub mod sliding_window;
 

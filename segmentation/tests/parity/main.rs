@@ -4,5 +4,6 @@
 
 mod functions;
 mod kit;
+mod multi_planar;
 mod networks;
 mod predict;

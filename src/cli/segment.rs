@@ -1,0 +1,125 @@
+//! `osteoload segment`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use segmentation::nnunet::{Folds, Options, Precision};
+
+use super::Globals;
+use crate::exit::Failure;
+use crate::segment::{SegmentRequest, segment};
+
+/// `all`, or numbers separated by commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct FoldChoice(Folds);
+
+impl FromStr for FoldChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "all" {
+            return Ok(Self(Folds::All));
+        }
+        let numbers = text
+            .split(',')
+            .map(str::parse)
+            .collect::<Result<Vec<usize>, _>>();
+        match numbers {
+            Ok(numbers) if !numbers.is_empty() => Ok(Self(Folds::These(numbers))),
+            _ => Err("folds are `all` or numbers such as 0,1,2".into()),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mirroring {
+    /// Along the axes that the model was trained with
+    Auto,
+    /// None
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PrecisionChoice {
+    /// Half precision as nnU-Net computes, to the last tie
+    Exact,
+    /// Single precision, memory for one layer of tiles
+    Fast,
+}
+
+/// Segment bones in a CT scan
+#[derive(Clone, Debug, Args)]
+pub struct SegmentArgs {
+    /// CT scan; several times for a model with several channels
+    #[arg(long, value_name = "SCAN", required = true)]
+    ct: Vec<PathBuf>,
+    /// Folder of an nnU-Net v2 model
+    #[arg(long, value_name = "MODEL_DIR")]
+    model: String,
+    /// Label map to write
+    #[arg(long, value_name = "labels.nii.gz")]
+    out: PathBuf,
+    /// Folds of the model: all, or numbers such as 0,1
+    #[arg(long, value_name = "FOLDS", default_value = "all")]
+    folds: FoldChoice,
+    /// Test-time mirroring
+    #[arg(long, value_enum, default_value = "auto")]
+    mirroring: Mirroring,
+    /// Distance of tiles as a part of their size
+    #[arg(long, value_name = "PART", default_value_t = 0.5)]
+    step: f64,
+    /// Arithmetic of the logits
+    #[arg(long, value_enum, default_value = "fast")]
+    precision: PrecisionChoice,
+    /// Write the probabilities as nnU-Net does: an .npz with the key `probabilities` (class, z, y, x)
+    #[arg(long, value_name = "FILE.npz")]
+    probabilities: Option<PathBuf>,
+    /// Replace existing files
+    #[arg(long)]
+    overwrite: bool,
+}
+
+impl SegmentArgs {
+    pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {
+        if let Some(name) = self.model.strip_prefix("builtin") {
+            return Err(Failure::usage(format!(
+                "--model builtin{name}: there are no built-in weights yet"
+            ))
+            .with_help("give the folder of an nnU-Net v2 model")
+            .into());
+        }
+        let request = SegmentRequest {
+            channels: self.ct.clone(),
+            model: PathBuf::from(&self.model),
+            folds: self.folds.0.clone(),
+            options: Options {
+                mirroring: self.mirroring == Mirroring::Auto,
+                step: self.step,
+                precision: match self.precision {
+                    PrecisionChoice::Exact => Precision::Exact,
+                    PrecisionChoice::Fast => Precision::Fast,
+                },
+                ..Options::default()
+            },
+            device: globals.device()?,
+            out: self.out.clone(),
+            probabilities: self.probabilities.clone(),
+            overwrite: self.overwrite,
+        };
+        if !(self.step > 0.0 && self.step <= 1.0) {
+            return Err(Failure::usage(format!(
+                "--step {} must lie above 0 and at most at 1",
+                self.step
+            ))
+            .into());
+        }
+        for found in segment(&request, &mut globals.progress())? {
+            globals.say(format!(
+                "{:>5} {:<24} {:.0} mm3",
+                found.label, found.name, found.volume_mm3
+            ));
+        }
+        Ok(())
+    }
+}
