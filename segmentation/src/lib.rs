@@ -13,6 +13,7 @@ mod error;
 pub mod metrics;
 pub mod network;
 pub mod nnunet;
+pub mod training;
 
 pub use channels::Channels;
 pub use error::{Error, Result};

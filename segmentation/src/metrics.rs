@@ -14,7 +14,7 @@
 //!
 //! What does not exist is `None`: a distance to a label that is not there, a gap between fewer than two bones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use imaging::components::{Connectivity, label_components};
 use imaging::distance::distance_to_mask_mm;
@@ -73,12 +73,14 @@ pub struct Evaluation {
 /// [`crate::Error::Imaging`] when the grids differ.
 pub fn evaluate(reference: &LabelMap, prediction: &LabelMap) -> Result<Evaluation> {
     reference.grid.check_same(&prediction.grid)?;
+    let present: BTreeSet<u16> = [reference.labels(), prediction.labels()]
+        .concat()
+        .into_iter()
+        .collect();
     let mut labels = BTreeMap::new();
-    for label in reference.labels().into_iter().chain(prediction.labels()) {
-        if !labels.contains_key(&label) {
-            let agreement = agreement(&reference.select(&[label]), &prediction.select(&[label]))?;
-            labels.insert(label, agreement);
-        }
+    for label in present {
+        let of = |map: &LabelMap| map.select(&[label]);
+        labels.insert(label, agreement(&of(reference), &of(prediction))?);
     }
     let several = labels.len() > 1;
     Ok(Evaluation {

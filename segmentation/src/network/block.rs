@@ -1,22 +1,28 @@
 //! Convolution, norm and upsampling with their parameters.
 
-use burn::module::{Module, Param};
+use burn::module::{Module, Param, ParamId};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
 use super::operations::NetworkBackend;
+use super::weights::name_number;
 use super::{Architecture, Weights};
 use crate::error::Result;
 
 /// Slope of the leaky ReLU below zero.
 pub const SLOPE: f32 = 0.01;
 
+/// Takes a parameter; its number in burn follows from its name, so that gradients can be found by name.
 pub fn parameter<B: Backend, const D: usize>(
-    values: Vec<f32>,
+    weights: &mut dyn Weights,
+    name: &str,
+    stored: &[usize],
     shape: [usize; D],
     device: &B::Device,
-) -> Param<Tensor<B, D>> {
-    Param::from_data(TensorData::new(values, shape), device)
+) -> Result<Param<Tensor<B, D>>> {
+    let values = TensorData::new(weights.take(name, stored)?, shape);
+    let value = Tensor::from_data(values, device).require_grad();
+    Ok(Param::initialized(ParamId::from(name_number(name)), value))
 }
 
 /// A convolution, padded so that stride 1 keeps the size.
@@ -41,18 +47,16 @@ impl<B: NetworkBackend> Convolution<B> {
     ) -> Result<Self> {
         let [inputs, outputs] = channels;
         let stored = architecture.stored_shape([outputs, inputs], kernel);
-        let weight = weights.take(&format!("{name}.weight"), &stored)?;
+        let [kz, ky, kx] = kernel;
+        let shape = [outputs, inputs, kz, ky, kx];
+        let weight = parameter(weights, &format!("{name}.weight"), &stored, shape, device)?;
+        let name = format!("{name}.bias");
         let bias = match bias {
-            true => Some(parameter(
-                weights.take(&format!("{name}.bias"), &[outputs])?,
-                [outputs],
-                device,
-            )),
+            true => Some(parameter(weights, &name, &[outputs], [outputs], device)?),
             false => None,
         };
-        let [kz, ky, kx] = kernel;
         Ok(Self {
-            weight: parameter(weight, [outputs, inputs, kz, ky, kx], device),
+            weight,
             bias,
             stride,
         })
@@ -79,10 +83,13 @@ impl<B: NetworkBackend> Norm<B> {
         channels: usize,
         device: &B::Device,
     ) -> Result<Self> {
-        let mut take = |part: &str| weights.take(&format!("{name}.{part}"), &[channels]);
+        let mut take = |part: &str| {
+            let name = format!("{name}.{part}");
+            parameter(weights, &name, &[channels], [channels], device)
+        };
         Ok(Self {
-            weight: parameter(take("weight")?, [channels], device),
-            bias: parameter(take("bias")?, [channels], device),
+            weight: take("weight")?,
+            bias: take("bias")?,
         })
     }
 
@@ -200,20 +207,15 @@ impl<B: NetworkBackend> Enlargement<B> {
     ) -> Result<Self> {
         let [inputs, outputs] = channels;
         let stored = architecture.stored_shape([inputs, outputs], stride);
-        let weight = weights.take(&format!("{name}.weight"), &stored)?;
+        let [sz, sy, sx] = stride;
+        let shape = [inputs, outputs, sz, sy, sx];
+        let weight = parameter(weights, &format!("{name}.weight"), &stored, shape, device)?;
+        let name = format!("{name}.bias");
         let bias = match architecture.bias {
-            true => Some(parameter(
-                weights.take(&format!("{name}.bias"), &[outputs])?,
-                [outputs],
-                device,
-            )),
+            true => Some(parameter(weights, &name, &[outputs], [outputs], device)?),
             false => None,
         };
-        let [sz, sy, sx] = stride;
-        Ok(Self {
-            weight: parameter(weight, [inputs, outputs, sz, sy, sx], device),
-            bias,
-        })
+        Ok(Self { weight, bias })
     }
 
     pub fn forward(&self, x: Tensor<B, 5>) -> Tensor<B, 5> {

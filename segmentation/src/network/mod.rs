@@ -16,7 +16,8 @@ mod weights;
 
 pub use runner::{Device, Network};
 pub use unet::UNet;
-pub(crate) use weights::floats;
+pub use operations::NetworkBackend;
+pub(crate) use weights::{floats, name_number};
 pub use weights::{Stored, Weights};
 
 /// Kind of encoder.

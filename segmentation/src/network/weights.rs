@@ -162,3 +162,10 @@ pub(crate) fn floats(bytes: &[u8], dtype: &str) -> std::result::Result<Vec<f32>,
         )),
     }
 }
+
+/// A number that follows from a name (64-bit FNV-1a): burn knows parameters by numbers, files by names.
+pub(crate) fn name_number(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

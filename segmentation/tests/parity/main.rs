@@ -7,3 +7,4 @@ mod kit;
 mod multi_planar;
 mod networks;
 mod predict;
+mod training;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use segmentation::network::{Architecture, Device, Kind, Network};
+use segmentation::network::{Architecture, Device, Kind, Network, Weights};
 use segmentation::nnunet::Checkpoint;
 use serde_json::Value;
 
@@ -30,6 +30,25 @@ fn tiny(kind: Kind) -> Architecture {
         },
         bias: true,
     }
+}
+
+/// The network that the kit trains.
+pub fn tiny_plain() -> Architecture {
+    tiny(Kind::Plain)
+}
+
+/// Names and shapes of a network's parameters.
+pub fn parameter_shapes(architecture: &Architecture) -> Vec<(String, Vec<usize>)> {
+    struct Shapes(Vec<(String, Vec<usize>)>);
+    impl Weights for Shapes {
+        fn take(&mut self, name: &str, shape: &[usize]) -> segmentation::Result<Vec<f32>> {
+            self.0.push((name.to_owned(), shape.to_vec()));
+            Ok(vec![0.0; shape.iter().product()])
+        }
+    }
+    let mut shapes = Shapes(vec![]);
+    Network::new(architecture, &mut shapes, Device::Cpu).expect("a network");
+    shapes.0
 }
 
 fn standard(kind: Kind) -> Architecture {
