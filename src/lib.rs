@@ -18,4 +18,5 @@ pub mod risk;
 pub mod run;
 pub mod segment;
 pub mod synth;
+pub mod train;
 pub mod verification;

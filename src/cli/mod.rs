@@ -16,6 +16,7 @@ mod run;
 mod segment;
 mod solve;
 mod synth;
+mod train;
 mod verify;
 
 #[cfg(test)]
@@ -121,6 +122,7 @@ enum Command {
     Calibrate(calibrate::CalibrateArgs),
     Segment(segment::SegmentArgs),
     Evaluate(evaluate::EvaluateArgs),
+    Train(train::TrainArgs),
     Synth(synth::SynthArgs),
     Info(image::InfoArgs),
     Convert(image::ConvertArgs),
@@ -171,6 +173,7 @@ fn execute(cli: &Cli) -> anyhow::Result<()> {
         Command::Calibrate(args) => args.execute(globals),
         Command::Segment(args) => args.execute(globals),
         Command::Evaluate(args) => args.execute(globals),
+        Command::Train(args) => args.execute(globals),
         Command::Synth(args) => args.execute(globals),
         Command::Info(args) => args.execute(),
         Command::Convert(args) => args.execute(),

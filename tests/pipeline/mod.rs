@@ -4,6 +4,7 @@ mod export;
 mod femur;
 mod painted;
 mod refusals;
+mod training;
 mod vertebra;
 mod vertebra_gates;
 

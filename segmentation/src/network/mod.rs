@@ -14,11 +14,11 @@ mod runner;
 mod unet;
 mod weights;
 
+pub use operations::NetworkBackend;
 pub use runner::{Device, Network};
 pub use unet::UNet;
-pub use operations::NetworkBackend;
-pub(crate) use weights::{floats, name_number};
 pub use weights::{Stored, Weights};
+pub(crate) use weights::{floats, name_number};
 
 /// Kind of encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -82,32 +82,36 @@ impl Stored {
         facts: &BTreeMap<String, String>,
         half: bool,
     ) -> Result<()> {
-        use safetensors::tensor::{Dtype, TensorView};
-        let mut names: Vec<&String> = self.0.keys().collect();
-        names.sort_unstable();
-        let bytes: Vec<Vec<u8>> = names
-            .iter()
-            .map(|name| {
-                let values = self.0[*name].1.iter();
-                match half {
-                    true => values
-                        .flat_map(|&v| half::f16::from_f32(v).to_le_bytes())
-                        .collect(),
-                    false => values.flat_map(|v| v.to_le_bytes()).collect(),
-                }
-            })
-            .collect();
-        let dtype = if half { Dtype::F16 } else { Dtype::F32 };
-        let broken = |error: safetensors::SafeTensorError| {
-            Error::Weights(format!("{} cannot be written: {error}", path.display()))
-        };
-        let views = names.iter().zip(&bytes).map(|(name, bytes)| {
-            let view = TensorView::new(dtype, self.0[*name].0.clone(), bytes).map_err(broken)?;
-            Ok((name.as_str(), view))
-        });
-        let views: Vec<(&str, TensorView<'_>)> = views.collect::<Result<_>>()?;
-        let facts = facts.clone().into_iter().collect();
-        let file = safetensors::serialize(views, Some(facts)).map_err(broken)?;
+        // Written here, not by the crate: it keeps the texts in an order that changes from run to run.
+        let (name, bytes) = if half { ("F16", 2) } else { ("F32", 4) };
+        let sorted: BTreeMap<&String, &(Vec<usize>, Vec<f32>)> = self.0.iter().collect();
+        let mut header = serde_json::Map::new();
+        header.insert("__metadata__".into(), serde_json::json!(facts));
+        let mut end = 0;
+        for (parameter, (shape, values)) in &sorted {
+            let start = end;
+            end += values.len() * bytes;
+            let entry = serde_json::json!({
+                "dtype": name, "shape": shape, "data_offsets": [start, end],
+            });
+            header.insert((*parameter).clone(), entry);
+        }
+        let mut header = serde_json::Value::Object(header).to_string().into_bytes();
+        // Parameters start at a multiple of eight bytes.
+        header.resize(header.len().next_multiple_of(8), b' ');
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend(header);
+        file.reserve(end);
+        for (_, values) in sorted.values() {
+            match half {
+                true => file.extend(
+                    values
+                        .iter()
+                        .flat_map(|&v| half::f16::from_f32(v).to_le_bytes()),
+                ),
+                false => file.extend(values.iter().flat_map(|v| v.to_le_bytes())),
+            }
+        }
         std::fs::write(path, file).map_err(|source| Error::io(path, source))
     }
 }

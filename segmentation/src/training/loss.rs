@@ -50,9 +50,16 @@ impl LossOptions {
     ///
     /// # Errors
     /// [`Error::Parameter`] when the lengths do not fit or a target is not a class.
-    pub fn of(&self, logits: &[f32], classes: usize, target: &[u8], samples: usize) -> Result<Loss> {
+    pub fn of(
+        &self,
+        logits: &[f32],
+        classes: usize,
+        target: &[u8],
+        samples: usize,
+    ) -> Result<Loss> {
         let voxels = target.len() / samples.max(1);
-        if voxels * samples != target.len() || logits.len() != classes * target.len() || classes < 2 {
+        if voxels * samples != target.len() || logits.len() != classes * target.len() || classes < 2
+        {
             return Err(Error::Parameter(format!(
                 "{} logits and {} targets for {samples} samples of {classes} classes",
                 logits.len(),
@@ -60,8 +67,13 @@ impl LossOptions {
             )));
         }
         let ignored = |value: u8| self.ignore == Some(value);
-        if let Some(value) = target.iter().find(|&&t| usize::from(t) >= classes && !ignored(t)) {
-            return Err(Error::Parameter(format!("target {value} of {classes} classes")));
+        if let Some(value) = target
+            .iter()
+            .find(|&&t| usize::from(t) >= classes && !ignored(t))
+        {
+            return Err(Error::Parameter(format!(
+                "target {value} of {classes} classes"
+            )));
         }
         let mut likely = logits.to_vec();
         // Per sample: sum of the cross-entropy, counted voxels, and for each class intersection, sum of likelihoods, sum of targets.
@@ -139,8 +151,9 @@ impl LossOptions {
                 let [hit, sum] = slopes[class];
                 if class == own { hit + sum } else { sum }
             };
-            let mean: f32 =
-                (0..classes).map(|class| likely[class * voxels + voxel] * slope(class)).sum();
+            let mean: f32 = (0..classes)
+                .map(|class| likely[class * voxels + voxel] * slope(class))
+                .sum();
             for class in 0..classes {
                 let p = likely[class * voxels + voxel];
                 let hit = if class == own { 1.0 } else { 0.0 };
@@ -162,7 +175,9 @@ struct Sums {
 impl Sums {
     fn joined(all: &[Self], classes: usize) -> Self {
         let sum = |pick: fn(&Self) -> &Vec<f64>| -> Vec<f64> {
-            (0..classes).map(|class| all.iter().map(|s| pick(s)[class]).sum()).collect()
+            (0..classes)
+                .map(|class| all.iter().map(|s| pick(s)[class]).sum())
+                .collect()
         };
         Self {
             entropy: 0.0,
@@ -190,7 +205,9 @@ fn softmax(
     };
     for (voxel, &own) in target.iter().enumerate() {
         let at = |class: usize| class * voxels + voxel;
-        let most = (0..classes).map(|c| logits[at(c)]).fold(f32::NEG_INFINITY, f32::max);
+        let most = (0..classes)
+            .map(|c| logits[at(c)])
+            .fold(f32::NEG_INFINITY, f32::max);
         let total: f32 = (0..classes).map(|c| (logits[at(c)] - most).exp()).sum();
         let counts = !ignored(own);
         if counts {

@@ -96,7 +96,11 @@ impl Optimiser {
                     let taken = i32::try_from(step + 1).unwrap_or(i32::MAX);
                     let (c1, c2) = (1.0 - beta1.powi(taken), 1.0 - beta2.powi(taken));
                     let kernel = parameter.shape.len() > 1;
-                    let decay = if kernel { (rate * weight_decay) as f32 } else { 0.0 };
+                    let decay = if kernel {
+                        (rate * weight_decay) as f32
+                    } else {
+                        0.0
+                    };
                     let (b1, b2) = (beta1 as f32, beta2 as f32);
                     let (scale, root) = ((rate / c1) as f32, (1.0 / c2) as f32);
                     for ((value, gradient), (mean, square)) in

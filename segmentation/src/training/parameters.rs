@@ -27,7 +27,9 @@ impl Weights for &Parameters {
                 "`{name}` has shape {:?}, the network needs {shape:?}",
                 parameter.shape
             ))),
-            None => Err(Error::Weights(format!("`{name}` of shape {shape:?} is missing"))),
+            None => Err(Error::Weights(format!(
+                "`{name}` of shape {shape:?} is missing"
+            ))),
         }
     }
 }
@@ -35,7 +37,10 @@ impl Weights for &Parameters {
 impl Parameters {
     /// Number of values.
     pub fn count(&self) -> usize {
-        self.0.values().map(|parameter| parameter.values.len()).sum()
+        self.0
+            .values()
+            .map(|parameter| parameter.values.len())
+            .sum()
     }
 
     /// Adds a parameter.
@@ -53,7 +58,11 @@ impl Parameters {
     pub fn to_stored(&self) -> Stored {
         let mut stored = Stored::default();
         for (name, parameter) in &self.0 {
-            stored.insert(name.clone(), parameter.shape.clone(), parameter.values.clone());
+            stored.insert(
+                name.clone(),
+                parameter.shape.clone(),
+                parameter.values.clone(),
+            );
         }
         stored
     }
@@ -61,7 +70,10 @@ impl Parameters {
     /// Zeros of the same shapes.
     pub(crate) fn zeros(&self) -> BTreeMap<String, Vec<f32>> {
         let zeros = |parameter: &Parameter| vec![0.0; parameter.values.len()];
-        self.0.iter().map(|(name, p)| (name.clone(), zeros(p))).collect()
+        self.0
+            .iter()
+            .map(|(name, p)| (name.clone(), zeros(p)))
+            .collect()
     }
 }
 
@@ -97,7 +109,9 @@ impl Weights for Initial {
                 let deviation = (2.0 / (1.0 + 0.01f64.powi(2)) / fan_in as f64).sqrt();
                 let mut normal = Normal::new(self.seed ^ name_number(name));
                 let count = shape.iter().product();
-                (0..count).map(|_| (deviation * normal.next()) as f32).collect()
+                (0..count)
+                    .map(|_| (deviation * normal.next()) as f32)
+                    .collect()
             }
             None if name.ends_with(".weight") => vec![1.0; shape[0]],
             None => vec![0.0; shape[0]],

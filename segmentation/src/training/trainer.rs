@@ -15,7 +15,9 @@ use super::loss::{LossOptions, supervision_weights, targets_at};
 use super::optimiser::{Optimiser, Schedule};
 use super::parameters::{Initial, Parameter, Parameters};
 use crate::error::{Error, Result};
-use crate::network::{Architecture, Device, Stored, UNet, Weights as _, name_number};
+use crate::network::{
+    Architecture, Device, NetworkBackend, Stored, UNet, Weights as _, name_number,
+};
 
 /// One training sample.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,7 +111,9 @@ impl Trainer {
         initial.given = given;
         UNet::<Flex>::new(&architecture, &mut initial, &FlexDevice)?;
         let parameters = initial.made;
-        let memory = (0..plan.optimiser.memories()).map(|_| parameters.zeros()).collect();
+        let memory = (0..plan.optimiser.memories())
+            .map(|_| parameters.zeros())
+            .collect();
         Ok(Self {
             mean: (plan.mean_memory > 0.0).then(|| parameters.zeros()),
             memory,
@@ -142,8 +146,9 @@ impl Trainer {
             let (send, receive) = sync_channel(2);
             scope.spawn(move || {
                 for step in first..until {
-                    let batch: Result<Vec<Sample>> =
-                        (0..batch).map(|i| samples.sample(step * batch + i)).collect();
+                    let batch: Result<Vec<Sample>> = (0..batch)
+                        .map(|i| samples.sample(step * batch + i))
+                        .collect();
                     if send.send(batch).is_err() {
                         return;
                     }
@@ -241,15 +246,19 @@ impl Trainer {
         })
     }
 
-    fn gradients<B: AutodiffBackend>(&self, batch: &[Sample], device: &B::Device) -> Result<Found>
-    where
-        B: crate::network::NetworkBackend,
-    {
+    fn gradients<B: AutodiffBackend + NetworkBackend>(
+        &self,
+        batch: &[Sample],
+        device: &B::Device,
+    ) -> Result<Found> {
         let network = UNet::<B>::new(&self.architecture, &mut &self.parameters, device)?;
         let [z, y, x] = self.plan.patch;
         let shape = [batch.len(), self.architecture.inputs, z, y, x];
         let images: Vec<f32> = batch.iter().flat_map(|s| s.image.iter().copied()).collect();
-        let target: Vec<u8> = batch.iter().flat_map(|s| s.target.iter().copied()).collect();
+        let target: Vec<u8> = batch
+            .iter()
+            .flat_map(|s| s.target.iter().copied())
+            .collect();
         let images = Tensor::<B, 5>::from_data(TensorData::new(images, shape), device);
         let heads = match self.plan.deep_supervision {
             true => network.forward_all(images),
@@ -277,7 +286,11 @@ impl Trainer {
             if level == 0 {
                 dice = loss.dice;
             }
-            let gradient = loss.gradient.iter().map(|g| g * weight as f32).collect::<Vec<_>>();
+            let gradient = loss
+                .gradient
+                .iter()
+                .map(|g| g * weight as f32)
+                .collect::<Vec<_>>();
             // The gradient of ⟨head, constant⟩ by the head is the constant: what follows differentiates the network alone.
             let constant = Tensor::<B, 5>::from_data(TensorData::new(gradient, dims), device);
             let product = (head * constant).sum();
@@ -327,11 +340,19 @@ impl Trainer {
     /// [`Error::Io`].
     pub fn save(&self, path: &Path) -> Result<()> {
         let mut stored = self.parameters.to_stored();
-        let arrays = self.memory.iter().enumerate().map(|(i, m)| (format!("memory{i}/"), m));
+        let arrays = self
+            .memory
+            .iter()
+            .enumerate()
+            .map(|(i, m)| (format!("memory{i}/"), m));
         let mean = self.mean.iter().map(|mean| ("mean/".to_owned(), mean));
         for (prefix, arrays) in arrays.chain(mean) {
             for (name, values) in arrays {
-                stored.insert(format!("{prefix}{name}"), vec![values.len()], values.clone());
+                stored.insert(
+                    format!("{prefix}{name}"),
+                    vec![values.len()],
+                    values.clone(),
+                );
             }
         }
         let plan = serde_json::to_string(&self.plan).unwrap_or_default();
@@ -350,8 +371,9 @@ impl Trainer {
     /// [`Error::Io`], [`Error::Model`] when the file is of another training.
     pub fn resume(architecture: Architecture, plan: TrainPlan, path: &Path) -> Result<Self> {
         let (mut stored, facts) = Stored::read_safetensors(path)?;
-        let saved: Option<TrainPlan> =
-            facts.get("plan").and_then(|plan| serde_json::from_str(plan).ok());
+        let saved: Option<TrainPlan> = facts
+            .get("plan")
+            .and_then(|plan| serde_json::from_str(plan).ok());
         if saved != Some(plan) {
             return Err(Error::model(
                 path,
@@ -359,7 +381,8 @@ impl Trainer {
             ));
         }
         let step = facts.get("step").and_then(|step| step.parse().ok());
-        let step = step.ok_or_else(|| Error::model(path, "it does not say how far the training got"))?;
+        let step =
+            step.ok_or_else(|| Error::model(path, "it does not say how far the training got"))?;
         let mut trainer = Self::new(architecture, plan, Parameters::default())?;
         let fits = |error: Error| match error {
             Error::Weights(reason) => Error::model(path, reason),
@@ -369,11 +392,20 @@ impl Trainer {
             let Parameter { shape, values } = parameter;
             *values = stored.take(name, shape).map_err(fits)?;
         }
-        let arrays = trainer.memory.iter_mut().enumerate().map(|(i, m)| (format!("memory{i}/"), m));
-        let mean = trainer.mean.iter_mut().map(|mean| ("mean/".to_owned(), mean));
+        let arrays = trainer
+            .memory
+            .iter_mut()
+            .enumerate()
+            .map(|(i, m)| (format!("memory{i}/"), m));
+        let mean = trainer
+            .mean
+            .iter_mut()
+            .map(|mean| ("mean/".to_owned(), mean));
         for (prefix, arrays) in arrays.chain(mean) {
             for (name, values) in arrays.iter_mut() {
-                *values = stored.take(&format!("{prefix}{name}"), &[values.len()]).map_err(fits)?;
+                *values = stored
+                    .take(&format!("{prefix}{name}"), &[values.len()])
+                    .map_err(fits)?;
             }
         }
         stored.finish().map_err(fits)?;

@@ -14,7 +14,10 @@ fn loss_and_gradient() {
     };
     let number = |value: &serde_json::Value| value.as_f64().expect("a number");
     let weights = supervision_weights(3);
-    for (found, wanted) in weights.iter().zip(wanted["ds_weights"].as_array().expect("weights")) {
+    for (found, wanted) in weights
+        .iter()
+        .zip(wanted["ds_weights"].as_array().expect("weights"))
+    {
         assert!((found - number(wanted)).abs() < 1e-12);
     }
     for batch_dice in [false, true] {
@@ -36,17 +39,30 @@ fn loss_and_gradient() {
                 .collect();
             let loss = options.of(&logits, 3, &target, 2).expect("a loss");
             let value = number(&wanted[&format!("{name}_level")][level]);
-            assert!((loss.value - value).abs() < 1e-6, "{name} {level}: {}", loss.value);
+            assert!(
+                (loss.value - value).abs() < 1e-6,
+                "{name} {level}: {}",
+                loss.value
+            );
             let dice = number(&wanted[&format!("{name}_dice_only")][level]);
-            assert!((loss.dice - dice).abs() < 1e-6, "{name} {level}: {}", loss.dice);
+            assert!(
+                (loss.dice - dice).abs() < 1e-6,
+                "{name} {level}: {}",
+                loss.dice
+            );
             total += weight * loss.value;
             if level == 0 {
-                let first = wanted[&format!("{name}_ds_grad0_first8")].as_array().expect("numbers");
+                let first = wanted[&format!("{name}_ds_grad0_first8")]
+                    .as_array()
+                    .expect("numbers");
                 for (found, wanted) in loss.gradient.iter().zip(first) {
                     let off = f64::from(*found) * weight - number(wanted);
                     assert!(off.abs() < 1e-9, "{name}: gradient off by {off}");
                 }
-                let square = loss.gradient.iter().map(|g| (f64::from(*g) * weight).powi(2));
+                let square = loss
+                    .gradient
+                    .iter()
+                    .map(|g| (f64::from(*g) * weight).powi(2));
                 let norm = square.sum::<f64>().sqrt();
                 let off = norm / number(&wanted[&format!("{name}_ds_grad0_norm")]) - 1.0;
                 assert!(off.abs() < 1e-5, "{name}: norm off by {off}");
@@ -59,9 +75,10 @@ fn loss_and_gradient() {
 
 #[test]
 fn three_steps() {
-    let (Some(wanted), Some(arrays)) =
-        (kit::json("unit/train_steps.json"), kit::npz("unit/train_batch_seg.npz"))
-    else {
+    let (Some(wanted), Some(arrays)) = (
+        kit::json("unit/train_steps.json"),
+        kit::npz("unit/train_batch_seg.npz"),
+    ) else {
         return;
     };
     let patch = [16, 64, 64];
@@ -107,13 +124,25 @@ fn three_steps() {
         let number = |key: &str| step[key].as_f64().expect("a number");
         assert!((progress.rate - number("lr")).abs() < 1e-12);
         let off = progress.loss - number("loss");
-        assert!(off.abs() < 1e-5, "step {}: loss off by {off}", progress.step);
+        assert!(
+            off.abs() < 1e-5,
+            "step {}: loss off by {off}",
+            progress.step
+        );
         let off = progress.gradient_norm / number("grad_norm_before_clip") - 1.0;
-        assert!(off.abs() < 1e-4, "step {}: norm off by {off}", progress.step);
+        assert!(
+            off.abs() < 1e-4,
+            "step {}: norm off by {off}",
+            progress.step
+        );
         for (name, sum) in step["param_sums"].as_object().expect("sums") {
             let found = trainer.parameters.sum(name).expect("a parameter");
             let off = found - sum.as_f64().expect("a number");
-            assert!(off.abs() < 2e-5, "step {}: {name} off by {off}", progress.step);
+            assert!(
+                off.abs() < 2e-5,
+                "step {}: {name} off by {off}",
+                progress.step
+            );
         }
     }
 }

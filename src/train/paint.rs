@@ -1,0 +1,623 @@
+//! Patches of CT painted on label maps, each different in pose, tissue, scanner and field of view.
+//!
+//! Nothing here aims at looking like a certain scanner: the ranges are wider than reality, so that a network trained on them finds
+//! bone by shape and shell rather than by brightness. What is drawn, and how wide, stands in the code at its line; a trial of the
+//! method found trabecular contrast to matter most.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+use segmentation::training::{Sample, Samples};
+
+use super::anatomy::{Anatomy, At};
+
+/// How CT numbers reach the network: clipped, shifted, scaled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    /// Lowest and highest CT number, HU.
+    pub clip_hu: [f32; 2],
+    /// What becomes 0, HU.
+    pub mean_hu: f32,
+    /// What becomes 1 above that, HU.
+    pub deviation_hu: f32,
+}
+
+impl Range {
+    fn normalised(&self, hu: f32) -> f32 {
+        (hu.clamp(self.clip_hu[0], self.clip_hu[1]) - self.mean_hu) / self.deviation_hu
+    }
+}
+
+/// Paints samples of a network.
+#[derive(Clone, Debug)]
+pub struct Painter {
+    /// The anatomies; sample `i` uses one of them.
+    pub anatomies: Vec<Anatomy>,
+    /// Voxels of a sample, z, y, x.
+    pub patch: [usize; 3],
+    /// Their spacing, mm.
+    pub spacing_mm: f32,
+    /// Input range.
+    pub range: Range,
+    /// Whether the result of a coarser network is further input, one channel per class.
+    pub coarse_input: Option<f32>,
+    /// Everything random follows from this and the sample's number.
+    pub seed: u64,
+}
+
+impl Samples for Painter {
+    fn sample(&self, index: u64) -> segmentation::Result<Sample> {
+        Ok(Scene::drawn(self, index).painted())
+    }
+}
+
+/// A stream of random numbers.
+struct Draw(ChaCha8Rng);
+
+impl Draw {
+    fn unit(&mut self) -> f32 {
+        (self.0.next_u32() >> 8) as f32 / (1 << 24) as f32
+    }
+
+    fn between(&mut self, low: f32, high: f32) -> f32 {
+        low + self.unit() * (high - low)
+    }
+
+    fn chance(&mut self, part: f32) -> bool {
+        self.unit() < part
+    }
+
+    fn normal(&mut self) -> f32 {
+        // Sum of four even numbers, as the synthetic patients draw theirs.
+        let sum: f32 = (0..4).map(|_| self.unit()).sum();
+        (sum - 2.0) * 1.732
+    }
+
+    fn direction(&mut self) -> [f32; 3] {
+        let v = [self.normal(), self.normal(), self.normal()];
+        let length = v.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-3);
+        v.map(|x| x / length)
+    }
+}
+
+/// Smooth noise about 0 with a spread of about ±1: random values on a lattice, linear between them.
+struct Cloud {
+    step: f32,
+    size: [usize; 3],
+    values: Vec<f32>,
+}
+
+impl Cloud {
+    /// Over `extent` mm with features of `feature` mm.
+    fn drawn(draw: &mut Draw, extent: [f32; 3], feature: f32) -> Self {
+        let size = extent.map(|e| (e / feature).ceil() as usize + 2);
+        let values = (0..size.iter().product())
+            .map(|_| draw.between(-1.7, 1.7))
+            .collect();
+        Self {
+            step: 1.0 / feature,
+            size,
+            values,
+        }
+    }
+
+    /// At a place in mm from the corner of the patch (z, y, x).
+    fn at(&self, place: [f32; 3]) -> f32 {
+        let mut low = [0usize; 3];
+        let mut part = [0.0f32; 3];
+        for axis in 0..3 {
+            let x = (place[axis] * self.step).clamp(0.0, (self.size[axis] - 2) as f32 + 0.999);
+            low[axis] = x as usize;
+            part[axis] = x - low[axis] as f32;
+        }
+        let [_, ny, nx] = self.size;
+        let start = (low[0] * ny + low[1]) * nx + low[2];
+        let row = |offset: usize| {
+            let (a, b) = (self.values[start + offset], self.values[start + offset + 1]);
+            a + part[2] * (b - a)
+        };
+        let (front, back) = (row(0), row(nx));
+        let below = front + part[1] * (back - front);
+        let (front, back) = (row(ny * nx), row(ny * nx + nx));
+        let above = front + part[1] * (back - front);
+        below + part[0] * (above - below)
+    }
+}
+
+/// A rod or vessel: a straight tube.
+struct Tube {
+    point: [f32; 3],
+    direction: [f32; 3],
+    radius: f32,
+    hu: f32,
+}
+
+/// A lump of bone that is no bone of the classes.
+struct Lump {
+    centre: [f32; 3],
+    half: [f32; 3],
+}
+
+/// Everything drawn for one sample. Places are mm from the corner of the patch, z, y, x.
+struct Scene<'a> {
+    painter: &'a Painter,
+    anatomy: &'a Anatomy,
+    draw: Draw,
+    centre: [f32; 3],
+    /// From mm in the patch (z, y, x) to voxels of the anatomy (i, j, k).
+    turn: [[f32; 3]; 3],
+    scale: f32,
+    extent: [f32; 3],
+}
+
+impl<'a> Scene<'a> {
+    fn drawn(painter: &'a Painter, index: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(painter.seed);
+        rng.set_stream(index);
+        let mut draw = Draw(rng);
+        let anatomy =
+            &painter.anatomies[(draw.0.next_u64() % painter.anatomies.len() as u64) as usize];
+        // Half at the bone itself, a third at the others, the rest anywhere.
+        let class = match draw.unit() {
+            u if u < 0.5 => Some(0),
+            u if u < 0.85 && anatomy.classes() > 1 => Some(1),
+            _ => None,
+        };
+        let pick = draw.0.next_u64();
+        let centre = anatomy.place(class, pick);
+        let extent = painter.patch.map(|n| n as f32 * painter.spacing_mm);
+        let scale = draw.between(0.82, 1.22);
+        let turn = turn(&mut draw, scale, anatomy.voxels_per_mm());
+        // The place is somewhere in the middle half of the patch.
+        let mut scene = Self {
+            painter,
+            anatomy,
+            draw,
+            centre,
+            turn,
+            scale,
+            extent,
+        };
+        let shift: [f32; 3] =
+            std::array::from_fn(|axis| scene.draw.between(-0.3, 0.3) * scene.extent[axis]);
+        let moved = scene.rotated(shift);
+        for axis in 0..3 {
+            scene.centre[axis] += moved[axis];
+        }
+        scene
+    }
+
+    fn rotated(&self, offset: [f32; 3]) -> [f32; 3] {
+        std::array::from_fn(|axis| (0..3).map(|k| self.turn[axis][k] * offset[k]).sum())
+    }
+
+    /// Place in the anatomy of a place in the patch.
+    fn in_anatomy(&self, place: [f32; 3]) -> [f32; 3] {
+        let offset = std::array::from_fn(|axis| place[axis] - 0.5 * self.extent[axis]);
+        let moved = self.rotated(offset);
+        std::array::from_fn(|axis| self.centre[axis] + moved[axis])
+    }
+
+    fn place(&mut self) -> [f32; 3] {
+        std::array::from_fn(|axis| self.draw.unit() * self.extent[axis])
+    }
+
+    fn painted(mut self) -> Sample {
+        let painter = self.painter;
+        let [nz, ny, nx] = painter.patch;
+        let h = painter.spacing_mm;
+        let classes = self.anatomy.classes();
+        let extent = self.extent;
+        // Shape: the surface moves in and out a little, the same for image and target.
+        let swell = self.draw.between(-0.5, 0.5);
+        let ripple = self.draw.between(0.0, 0.7);
+        let ripples = Cloud::drawn(&mut self.draw, extent, 18.0);
+        let gap = self.draw.between(0.3, 3.2);
+        // Bone: shell of the head and of the shaft, mm and HU; inside from fatty to dense.
+        let shell_thin = self.draw.between(0.4, 1.8);
+        let shell_thick = self.draw.between(2.5, 8.0);
+        let shell_hu = self.draw.between(350.0, 1750.0);
+        let other_thin = self.draw.between(0.5, 2.8);
+        let other_hu = shell_hu * self.draw.between(0.7, 1.1);
+        let shells = Cloud::drawn(&mut self.draw, extent, 22.0);
+        // Mostly dim: a bright inside would make brightness the rule.
+        let inside_hu = match self.draw.unit() {
+            u if u < 0.4 => self.draw.between(-90.0, 60.0),
+            u if u < 0.8 => self.draw.between(30.0, 200.0),
+            _ => self.draw.between(150.0, 420.0),
+        };
+        let other_inside_hu = inside_hu + self.draw.between(-80.0, 150.0);
+        let marrow_hu = self.draw.between(-110.0, 60.0);
+        let uneven = self.draw.between(0.0, 130.0);
+        let coarse_pattern = Cloud::drawn(&mut self.draw, extent, 16.0);
+        let fine_pattern = Cloud::drawn(&mut self.draw, extent, 5.0);
+        let subchondral = if self.draw.chance(0.4) {
+            self.draw.between(0.0, 450.0)
+        } else {
+            0.0
+        };
+        // Soft tissue: muscle with planes and patches of fat, skin and air beyond.
+        let muscle = self.draw.between(15.0, 105.0);
+        let fat = self.draw.between(-130.0, -70.0);
+        let fat_share = self.draw.between(-1.2, 0.8);
+        let fat_sharp = self.draw.between(1.0, 6.0);
+        let tissue = Cloud::drawn(&mut self.draw, extent, 20.0);
+        let tissue_fine = Cloud::drawn(&mut self.draw, extent, 6.0);
+        let skin = match self.draw.chance(0.5) {
+            true => self.draw.between(12.0, 60.0),
+            false => f32::INFINITY,
+        };
+        let skins = Cloud::drawn(&mut self.draw, extent, 60.0);
+        let tubes = self.tubes();
+        let lumps = self.lumps();
+        let metal = self
+            .draw
+            .chance(0.03)
+            .then(|| (self.place(), self.draw.between(4.0, 14.0)));
+        let blur_mm = h * self.draw.between(0.9, 1.6);
+
+        let voxels = nz * ny * nx;
+        let mut hu = vec![0.0f32; voxels];
+        let mut target = vec![0u8; voxels];
+        let mut fields: Vec<At> = vec![[60.0; 4]; voxels];
+        for z in 0..nz {
+            for y in 0..ny {
+                for x in 0..nx {
+                    let index = (z * ny + y) * nx + x;
+                    let place = [
+                        (z as f32 + 0.5) * h,
+                        (y as f32 + 0.5) * h,
+                        (x as f32 + 0.5) * h,
+                    ];
+                    let at = self.in_anatomy(place);
+                    let mut d = self.anatomy.at(at);
+                    let change = swell + ripple * ripples.at(place);
+                    for d in &mut d[..classes] {
+                        *d = *d * self.scale + change;
+                    }
+                    if classes > 1 {
+                        for lump in &lumps {
+                            let own = lump.distance(place).max(12.0 - d[0]);
+                            d[1] = d[1].min(own);
+                        }
+                        // A joint is never closed.
+                        d[1] = d[1].max(gap - d[0]);
+                    }
+                    fields[index] = d;
+                    let nearest = d[..classes].iter().copied().fold(60.0, f32::min);
+                    let mut soft = {
+                        let t = tissue.at(place) + 0.5 * tissue_fine.at(place) - fat_share;
+                        let share = (0.5 + fat_sharp * 0.2 * t).clamp(0.0, 1.0);
+                        fat + share * (muscle - fat)
+                    };
+                    for tube in &tubes {
+                        let inside =
+                            (0.5 - (tube.distance(place) - tube.radius) / blur_mm).clamp(0.0, 1.0);
+                        if nearest > 2.0 {
+                            soft += inside * (tube.hu - soft);
+                        }
+                    }
+                    let air =
+                        (0.5 + (nearest - skin - 15.0 * skins.at(place)) / blur_mm).clamp(0.0, 1.0);
+                    soft += air * (-1000.0 - soft);
+                    let mut value = soft;
+                    let pattern =
+                        uneven * (coarse_pattern.at(place) + 0.6 * fine_pattern.at(place));
+                    for class in (0..classes).rev() {
+                        let share = (0.5 - d[class] / blur_mm).clamp(0.0, 1.0);
+                        if share == 0.0 {
+                            continue;
+                        }
+                        let long = class == 0;
+                        // From the head (thin shell) to the shaft (thick shell, fatty marrow).
+                        let down = if long {
+                            ((self.anatomy.below_top_mm(at) * self.scale - 65.0) / 45.0)
+                                .clamp(0.0, 1.0)
+                        } else {
+                            0.0
+                        };
+                        let thin = if long { shell_thin } else { other_thin };
+                        let thickness = (thin + down * (shell_thick - thin)).max(0.2)
+                            * (1.0 + 0.35 * shells.at(place)).max(0.2);
+                        let core = (0.5 - (d[class] + thickness) / blur_mm).clamp(0.0, 1.0);
+                        let inside = if long { inside_hu } else { other_inside_hu };
+                        let mut centre =
+                            inside + down * (marrow_hu - inside) + pattern * (1.0 - 0.7 * down);
+                        if classes > 1 && subchondral > 0.0 {
+                            let facing = d[1 - class.min(1)];
+                            let depth = -d[class];
+                            if depth < 6.0 && facing < 8.0 {
+                                centre += subchondral
+                                    * (1.0 - depth / 6.0)
+                                    * (1.0 - facing.max(0.0) / 8.0);
+                            }
+                        }
+                        let shell = if long { shell_hu } else { other_hu };
+                        let bone = (shell * (share - core) + centre * core) / share;
+                        value += share * (bone - value);
+                    }
+                    if let Some((centre, radius)) = metal {
+                        let distance = between(place, centre) - radius;
+                        value += (0.5 - distance / blur_mm).clamp(0.0, 1.0) * (3000.0 - value);
+                    }
+                    hu[index] = value;
+                    let own = (0..classes)
+                        .min_by(|&a, &b| d[a].total_cmp(&d[b]))
+                        .unwrap_or(0);
+                    target[index] = if d[own] < 0.0 { own as u8 + 1 } else { 0 };
+                }
+            }
+        }
+        self.scan(&mut hu);
+        let outside = self.field_of_view();
+        let fill = match self.draw.unit() {
+            u if u < 0.5 => -1024.0,
+            u if u < 0.75 => 0.0,
+            _ => painter.range.mean_hu,
+        };
+        let mut image: Vec<f32> = hu.iter().map(|&hu| painter.range.normalised(hu)).collect();
+        if let Some((axis, from, behind)) = outside {
+            for (index, image) in image.iter_mut().enumerate() {
+                let at = [index / (ny * nx), index / nx % ny, index % nx][axis];
+                if (at >= from) == behind {
+                    *image = painter.range.normalised(fill);
+                    target[index] = 0;
+                }
+            }
+        }
+        if let Some(coarse_mm) = painter.coarse_input {
+            let coarse = self.coarse(&fields, classes, coarse_mm, outside);
+            for class in 1..=classes as u8 {
+                image.extend(
+                    coarse
+                        .iter()
+                        .map(|&found| f32::from(u8::from(found == class))),
+                );
+            }
+        }
+        Sample { image, target }
+    }
+
+    fn tubes(&mut self) -> Vec<Tube> {
+        let mut tubes = vec![];
+        // Vessels, with or without contrast agent.
+        for _ in 0..self.draw.0.next_u32() % 4 {
+            let direction = self.draw.direction();
+            tubes.push(Tube {
+                point: self.place(),
+                direction,
+                radius: self.draw.between(2.0, 7.0),
+                hu: self.draw.between(30.0, 380.0),
+            });
+        }
+        // Rods of a phantom, along z.
+        if self.draw.chance(0.12) {
+            let first = self.place();
+            let radius = self.draw.between(5.0, 13.0);
+            for rod in 0..4 {
+                tubes.push(Tube {
+                    point: [0.0, first[1], first[2] + rod as f32 * 2.6 * radius],
+                    direction: [1.0, 0.0, 0.0],
+                    radius,
+                    hu: self.draw.between(-80.0, 900.0),
+                });
+            }
+        }
+        // Gas.
+        if self.draw.chance(0.15) {
+            let direction = self.draw.direction();
+            tubes.push(Tube {
+                point: self.place(),
+                direction,
+                radius: self.draw.between(4.0, 15.0),
+                hu: self.draw.between(-1000.0, -600.0),
+            });
+        }
+        tubes
+    }
+
+    fn lumps(&mut self) -> Vec<Lump> {
+        let count = if self.draw.chance(0.35) {
+            1 + self.draw.0.next_u32() % 3
+        } else {
+            0
+        };
+        (0..count)
+            .map(|_| {
+                let centre = self.place();
+                let half = std::array::from_fn(|_| self.draw.between(5.0, 26.0));
+                Lump { centre, half }
+            })
+            .collect()
+    }
+
+    /// Blur, coarse slices, sharpening, noise, and a scanner that is off.
+    fn scan(&mut self, hu: &mut Vec<f32>) {
+        let shape = self.painter.patch;
+        if self.draw.chance(0.5) {
+            let sigma = self.draw.between(0.2, 0.8);
+            blur(hu, shape, sigma, [true; 3]);
+        }
+        if self.draw.chance(0.3) {
+            // Thick slices, interpolated back.
+            let sigma = self.draw.between(0.5, 1.5);
+            blur(hu, shape, sigma, [true, false, false]);
+        }
+        if self.draw.chance(0.2) {
+            let mut soft = hu.clone();
+            blur(&mut soft, shape, 0.8, [true; 3]);
+            let strength = self.draw.between(0.2, 1.0);
+            for (hu, soft) in hu.iter_mut().zip(&soft) {
+                *hu += strength * (*hu - soft);
+            }
+        }
+        let level = if self.draw.chance(0.7) {
+            self.draw.between(2.0, 35.0)
+        } else {
+            self.draw.between(20.0, 85.0)
+        };
+        let mut noise: Vec<f32> = hu.iter().map(|_| self.draw.normal()).collect();
+        if self.draw.chance(0.5) {
+            let sigma = self.draw.between(0.3, 0.8);
+            blur(&mut noise, shape, sigma, [true; 3]);
+            let spread = noise.iter().map(|n| n * n).sum::<f32>() / noise.len() as f32;
+            let factor = 1.0 / spread.sqrt().max(1e-3);
+            noise.iter_mut().for_each(|n| *n *= factor);
+        }
+        let gain = self.draw.between(0.86, 1.16);
+        let offset = self.draw.between(-40.0, 40.0);
+        for (hu, noise) in hu.iter_mut().zip(&noise) {
+            // Stored scans end at −1024.
+            *hu = (*hu * gain + offset + level * noise).max(-1024.0);
+        }
+    }
+
+    /// Where the scan ends: an axis, a voxel, and whether what lies behind it is missing.
+    fn field_of_view(&mut self) -> Option<(usize, usize, bool)> {
+        if !self.draw.chance(0.3) {
+            return None;
+        }
+        let axis = (self.draw.0.next_u32() % 3) as usize;
+        let length = self.painter.patch[axis];
+        let behind = self.draw.chance(0.5);
+        let share = self.draw.between(0.1, 0.6);
+        let cut = (length as f32 * share) as usize;
+        Some((axis, if behind { length - cut } else { cut }, behind))
+    }
+
+    /// What a coarse network may have found: the classes at its spacing, worn, swollen, in places confused or missed.
+    fn coarse(
+        &mut self,
+        fields: &[At],
+        classes: usize,
+        coarse_mm: f32,
+        outside: Option<(usize, usize, bool)>,
+    ) -> Vec<u8> {
+        let [nz, ny, nx] = self.painter.patch;
+        let h = self.painter.spacing_mm;
+        if self.draw.chance(0.04) {
+            return vec![0; nz * ny * nx];
+        }
+        let error = self.draw.between(0.3, 0.9) * coarse_mm;
+        let bias = self.draw.between(-0.4, 0.4) * coarse_mm;
+        let worn = Cloud::drawn(&mut self.draw, self.extent, 14.0);
+        let swapped = Cloud::drawn(&mut self.draw, self.extent, 20.0);
+        let missed = Cloud::drawn(&mut self.draw, self.extent, 24.0);
+        let swap_above = if self.draw.chance(0.3) {
+            self.draw.between(0.9, 1.6)
+        } else {
+            9.0
+        };
+        let miss_above = if self.draw.chance(0.3) {
+            self.draw.between(0.9, 1.6)
+        } else {
+            9.0
+        };
+        let offset: [f32; 3] = std::array::from_fn(|_| self.draw.unit());
+        let mut found = vec![0u8; nz * ny * nx];
+        for (index, found) in found.iter_mut().enumerate() {
+            let at = [index / (ny * nx), index / nx % ny, index % nx];
+            // The middle of the coarse voxel that this one lies in.
+            let place: [f32; 3] = std::array::from_fn(|axis| {
+                let cell = ((at[axis] as f32 + 0.5) * h / coarse_mm + offset[axis]).floor();
+                (cell + 0.5 - offset[axis]) * coarse_mm
+            });
+            let near = |axis: usize, n: usize| {
+                ((place[axis] / h) as isize).clamp(0, n as isize - 1) as usize
+            };
+            let [z, y, x] = [near(0, nz), near(1, ny), near(2, nx)];
+            if let Some((axis, from, behind)) = outside
+                && (at[axis] >= from) == behind
+            {
+                continue;
+            }
+            let d = &fields[(z * ny + y) * nx + x];
+            let own = (0..classes)
+                .min_by(|&a, &b| d[a].total_cmp(&d[b]))
+                .unwrap_or(0);
+            if d[own] + bias + error * worn.at(place) < 0.0 && missed.at(place) < miss_above {
+                let swap = classes > 1 && swapped.at(place) > swap_above;
+                *found = match swap {
+                    true => 2 - own.min(1) as u8,
+                    false => own as u8 + 1,
+                };
+            }
+        }
+        found
+    }
+}
+
+fn between(a: [f32; 3], b: [f32; 3]) -> f32 {
+    (0..3)
+        .map(|axis| (a[axis] - b[axis]).powi(2))
+        .sum::<f32>()
+        .sqrt()
+}
+
+impl Tube {
+    fn distance(&self, place: [f32; 3]) -> f32 {
+        let offset: [f32; 3] = std::array::from_fn(|axis| place[axis] - self.point[axis]);
+        let along: f32 = (0..3).map(|axis| offset[axis] * self.direction[axis]).sum();
+        let square: f32 = offset.iter().map(|x| x * x).sum();
+        (square - along * along).max(0.0).sqrt()
+    }
+}
+
+impl Lump {
+    /// Signed distance to the ellipsoid, good near its surface.
+    fn distance(&self, place: [f32; 3]) -> f32 {
+        let ratio =
+            (0..3).map(|axis| ((place[axis] - self.centre[axis]) / self.half[axis]).powi(2));
+        let least = self.half.iter().copied().fold(f32::INFINITY, f32::min);
+        (ratio.sum::<f32>().sqrt() - 1.0) * least
+    }
+}
+
+/// A random pose: from mm of the patch (z, y, x) to voxels of the anatomy (x, y, z).
+fn turn(draw: &mut Draw, scale: f32, voxels_per_mm: f32) -> [[f32; 3]; 3] {
+    let angles: [f32; 3] = std::array::from_fn(|_| draw.between(-18.0, 18.0).to_radians());
+    let [a, b, c] = angles;
+    let (sa, ca, sb, cb, sc, cc) = (a.sin(), a.cos(), b.sin(), b.cos(), c.sin(), c.cos());
+    let mut rotation = [
+        [cb * cc, sa * sb * cc - ca * sc, ca * sb * cc + sa * sc],
+        [cb * sc, sa * sb * sc + ca * cc, ca * sb * sc - sa * cc],
+        [-sb, sa * cb, ca * cb],
+    ];
+    // Left and right are the same bone, mirrored.
+    if draw.chance(0.5) {
+        rotation[0] = rotation[0].map(|v| -v);
+    }
+    let stretch: [f32; 3] = std::array::from_fn(|_| draw.between(0.95, 1.05));
+    // Columns in the patch's order: z, y, x.
+    std::array::from_fn(|axis| {
+        std::array::from_fn(|k| rotation[axis][2 - k] / (scale * stretch[axis]) * voxels_per_mm)
+    })
+}
+
+/// Gaussian blur of `sigma` voxels along the chosen axes, ends repeated.
+fn blur(values: &mut Vec<f32>, shape: [usize; 3], sigma: f32, axes: [bool; 3]) {
+    let reach = (3.0 * sigma).ceil() as isize;
+    let bell: Vec<f32> = (-reach..=reach)
+        .map(|i| (-0.5 * (i as f32 / sigma).powi(2)).exp())
+        .collect();
+    let sum: f32 = bell.iter().sum();
+    let strides = [shape[1] * shape[2], shape[2], 1];
+    let mut line = vec![];
+    for axis in (0..3).filter(|&axis| axes[axis]) {
+        let (length, stride) = (shape[axis], strides[axis]);
+        for start in 0..values.len() {
+            if start / stride % length != 0 {
+                continue;
+            }
+            line.clear();
+            line.extend((0..length).map(|i| values[start + i * stride]));
+            for i in 0..length {
+                let mut total = 0.0;
+                for (tap, weight) in bell.iter().enumerate() {
+                    let from = (i as isize + tap as isize - reach).clamp(0, length as isize - 1);
+                    total += weight * line[from as usize];
+                }
+                values[start + i * stride] = total / sum;
+            }
+        }
+    }
+}

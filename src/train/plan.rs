@@ -1,0 +1,218 @@
+//! A train plan: everything that fixes a training but the data.
+
+use anyhow::Context as _;
+use segmentation::network::{Architecture, Kind};
+use segmentation::training::{Optimiser, Schedule, TrainPlan};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::anatomy::{Anatomy, Classes};
+use super::paint::{Painter, Range};
+use crate::exit::Failure;
+
+/// A train plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Name of the configuration, the last part of the model folder's name.
+    pub configuration: String,
+    /// The configuration whose result is further input.
+    pub previous_stage: Option<String>,
+    /// Names of the classes.
+    pub names: Vec<String>,
+    /// Labels of the maps that make each class.
+    pub classes: Classes,
+    /// Spacing of the network's voxels, mm.
+    pub spacing_mm: f64,
+    /// Spacing of the coarser network whose result is imitated as further input, mm.
+    pub coarse_mm: Option<f64>,
+    /// CT numbers between which the input is clipped, HU.
+    pub clip_hu: [f64; 2],
+    /// CT number that becomes 0, and the difference that becomes 1, HU.
+    pub normalisation_hu: [f64; 2],
+    /// Channels of each stage.
+    pub features: Vec<usize>,
+    /// Convolutions of each stage of the encoder.
+    pub encoder: Vec<usize>,
+    /// Convolutions of each step of the decoder, deepest first.
+    pub decoder: Vec<usize>,
+    /// Steps between judgements.
+    pub judge_every: u64,
+    /// Samples the network is judged by.
+    pub judged_samples: u64,
+    /// The training itself.
+    pub training: TrainPlan,
+}
+
+/// Names of the plans that are built in.
+pub const NAMES: [&str; 2] = ["builtin-femur-coarse", "builtin-femur-fine"];
+
+impl Plan {
+    /// A built-in plan by its name, or one read from a TOML file.
+    ///
+    /// # Errors
+    /// A [`Failure`] of kind usage when there is no such plan, or the file is not one.
+    pub fn load(name: &str) -> anyhow::Result<Self> {
+        if let Some(plan) = Self::built_in(name) {
+            return Ok(plan);
+        }
+        if !name.ends_with(".toml") {
+            return Err(Failure::usage(format!("there is no train plan `{name}`"))
+                .with_help(format!("name a TOML file, or one of {}", NAMES.join(", ")))
+                .into());
+        }
+        let text =
+            std::fs::read_to_string(name).with_context(|| format!("the train plan {name}"))?;
+        let plan = toml::from_str(&text);
+        plan.map_err(|error| Failure::usage(format!("the train plan {name}: {error}")).into())
+    }
+
+    fn built_in(name: &str) -> Option<Self> {
+        let femur = Self {
+            configuration: "3d_lowres".into(),
+            previous_stage: None,
+            names: vec!["femur".into(), "other_bone".into()],
+            classes: vec![vec![1, 2], vec![3, 4, 5]],
+            spacing_mm: 4.0,
+            coarse_mm: None,
+            clip_hu: [-250.0, 1250.0],
+            normalisation_hu: [100.0, 300.0],
+            features: vec![16, 32, 64, 96],
+            encoder: vec![1, 2, 2, 2],
+            decoder: vec![2, 2, 1],
+            judge_every: 250,
+            judged_samples: 48,
+            training: TrainPlan {
+                patch: [48; 3],
+                batch: 4,
+                steps: 6000,
+                optimiser: Optimiser::Adam {
+                    beta1: 0.9,
+                    beta2: 0.99,
+                    weight_decay: 0.01,
+                },
+                schedule: Schedule::Cosine {
+                    rate: 2e-3,
+                    warm_up: 100,
+                },
+                clip: 5.0,
+                loss: [1.0, 1.0],
+                batch_dice: true,
+                deep_supervision: true,
+                mean_memory: 0.995,
+                seed: 1,
+            },
+        };
+        match name {
+            "builtin-femur-coarse" => Some(femur),
+            "builtin-femur-fine" => Some(Self {
+                configuration: "3d_cascade_fullres".into(),
+                previous_stage: Some("3d_lowres".into()),
+                spacing_mm: 1.5,
+                coarse_mm: Some(4.0),
+                ..femur
+            }),
+            _ => None,
+        }
+    }
+
+    /// The plan as a TOML file.
+    ///
+    /// # Errors
+    /// Never, for a plan that was loaded.
+    pub fn to_toml(&self) -> anyhow::Result<String> {
+        Ok(toml::to_string_pretty(self)?)
+    }
+
+    pub(super) fn painter(&self, anatomies: Vec<Anatomy>, seed: u64) -> Painter {
+        Painter {
+            anatomies,
+            patch: self.training.patch,
+            spacing_mm: self.spacing_mm as f32,
+            range: Range {
+                clip_hu: self.clip_hu.map(|v| v as f32),
+                mean_hu: self.normalisation_hu[0] as f32,
+                deviation_hu: self.normalisation_hu[1] as f32,
+            },
+            coarse_input: self.coarse_mm.map(|mm| mm as f32),
+            seed,
+        }
+    }
+
+    /// The network.
+    pub fn architecture(&self) -> Architecture {
+        let stages = self.features.len();
+        let coarse = if self.coarse_mm.is_some() {
+            self.names.len()
+        } else {
+            0
+        };
+        Architecture {
+            kind: Kind::Plain,
+            dimensions: 3,
+            inputs: 1 + coarse,
+            outputs: self.names.len() + 1,
+            features: self.features.clone(),
+            kernels: vec![[3; 3]; stages],
+            strides: (0..stages)
+                .map(|stage| [if stage == 0 { 1 } else { 2 }; 3])
+                .collect(),
+            encoder: self.encoder.clone(),
+            decoder: self.decoder.clone(),
+            bias: true,
+        }
+    }
+
+    /// What nnU-Net's `plans.json` says of this model.
+    pub(super) fn plans_json(&self) -> Value {
+        let stages = self.features.len();
+        let strides: Vec<[usize; 3]> = self.architecture().strides;
+        json!({
+            "dataset_name": "painted",
+            "plans_name": "osteoload",
+            "image_reader_writer": "NibabelIOWithReorient",
+            "transpose_forward": [0, 1, 2],
+            "transpose_backward": [0, 1, 2],
+            "foreground_intensity_properties_per_channel": {"0": {
+                "percentile_00_5": self.clip_hu[0],
+                "percentile_99_5": self.clip_hu[1],
+                "mean": self.normalisation_hu[0],
+                "std": self.normalisation_hu[1],
+            }},
+            "configurations": {&self.configuration: {
+                "patch_size": self.training.patch,
+                "spacing": vec![self.spacing_mm; 3],
+                "normalization_schemes": ["CTNormalization"],
+                "use_mask_for_norm": [false],
+                "previous_stage": self.previous_stage,
+                "architecture": {
+                    "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+                    "arch_kwargs": {
+                        "n_stages": stages,
+                        "features_per_stage": self.features,
+                        "conv_op": "torch.nn.modules.conv.Conv3d",
+                        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+                        "nonlin": "torch.nn.LeakyReLU",
+                        "kernel_sizes": vec![vec![3; 3]; stages],
+                        "strides": strides,
+                        "n_conv_per_stage": self.encoder,
+                        "n_conv_per_stage_decoder": self.decoder,
+                        "conv_bias": true,
+                    },
+                },
+            }},
+        })
+    }
+
+    pub(super) fn dataset_json(&self) -> Value {
+        let mut labels = serde_json::Map::from_iter([("background".to_owned(), json!(0))]);
+        for (label, name) in (1..).zip(&self.names) {
+            labels.insert(name.clone(), json!(label));
+        }
+        json!({
+            "channel_names": {"0": "CT"},
+            "labels": labels,
+            "file_ending": ".nii.gz",
+        })
+    }
+}
