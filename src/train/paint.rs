@@ -431,7 +431,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Blur, coarse slices, sharpening, noise, and a scanner that is off.
-    fn scan(&mut self, hu: &mut Vec<f32>) {
+    fn scan(&mut self, hu: &mut [f32]) {
         let shape = self.painter.patch;
         if self.draw.chance(0.5) {
             let sigma = self.draw.between(0.2, 0.8);
@@ -443,7 +443,7 @@ impl<'a> Scene<'a> {
             blur(hu, shape, sigma, [true, false, false]);
         }
         if self.draw.chance(0.2) {
-            let mut soft = hu.clone();
+            let mut soft = hu.to_vec();
             blur(&mut soft, shape, 0.8, [true; 3]);
             let strength = self.draw.between(0.2, 1.0);
             for (hu, soft) in hu.iter_mut().zip(&soft) {
@@ -594,7 +594,7 @@ fn turn(draw: &mut Draw, scale: f32, voxels_per_mm: f32) -> [[f32; 3]; 3] {
 }
 
 /// Gaussian blur of `sigma` voxels along the chosen axes, ends repeated.
-fn blur(values: &mut Vec<f32>, shape: [usize; 3], sigma: f32, axes: [bool; 3]) {
+fn blur(values: &mut [f32], shape: [usize; 3], sigma: f32, axes: [bool; 3]) {
     let reach = (3.0 * sigma).ceil() as isize;
     let bell: Vec<f32> = (-reach..=reach)
         .map(|i| (-0.5 * (i as f32 / sigma).powi(2)).exp())
