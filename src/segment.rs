@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use imaging::{LabelMap, Volume};
 use segmentation::network::Device;
 use segmentation::nnunet::{Choice, Folds, Model, Options, Probabilities};
+use segmentation::total_segmentator::{self, Task};
 
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::output_dir::{check_file, write_file_with};
@@ -17,8 +18,10 @@ use crate::progress::Progress;
 pub struct SegmentRequest {
     /// The channels of the scan, one file each.
     pub channels: Vec<PathBuf>,
-    /// Folder of an nnU-Net v2 model.
+    /// Folder of an nnU-Net v2 model, or of the models of a task.
     pub model: PathBuf,
+    /// A task of TotalSegmentator, and the names of the classes wanted of it; all where there are none.
+    pub task: Option<(Task, Vec<String>)>,
     /// Which folds run.
     pub folds: Folds,
     /// How.
@@ -72,6 +75,32 @@ pub fn segment(request: &SegmentRequest, progress: &mut Progress) -> anyhow::Res
         folds: request.folds.clone(),
         device: network_device(request.device)?,
     };
+    if let Some((task, only)) = &request.task {
+        let [scan] = scan.as_slice() else {
+            return Err(Failure::usage("a task takes one --ct").into());
+        };
+        if request.probabilities.is_some() {
+            return Err(Failure::usage("a task gives no probabilities").into());
+        }
+        progress.stage("segment");
+        // The bar starts anew with each of the task's models.
+        let mut tell = |_: [usize; 2], done: usize, planned: usize| progress.part(done, planned);
+        let labels = total_segmentator::segment(
+            task,
+            &request.model,
+            scan,
+            only,
+            &choice,
+            &request.options,
+            &mut tell,
+        )?;
+        progress.stage("write");
+        write_file_with(&request.out, |path| write_labels(path, &labels))?;
+        progress.finish();
+        let mut found = found(&labels, &task.names);
+        found.retain(|found| found.volume_mm3 > 0.0);
+        return Ok(found);
+    }
     let model = Model::open(&request.model, &choice)?;
     progress.stage("segment");
     let options = Options {

@@ -13,6 +13,7 @@ mod error;
 pub mod metrics;
 pub mod network;
 pub mod nnunet;
+pub mod total_segmentator;
 pub mod training;
 
 pub use channels::Channels;

@@ -5,9 +5,10 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use segmentation::nnunet::{Folds, Options, Precision};
+use segmentation::total_segmentator::Task;
 
 use super::Globals;
-use crate::exit::Failure;
+use crate::exit::{EndWith as _, Failure, Kind};
 use crate::segment::{SegmentRequest, segment};
 
 /// `all`, or numbers separated by commas.
@@ -54,9 +55,15 @@ pub struct SegmentArgs {
     /// CT scan; several times for a model with several channels
     #[arg(long, value_name = "SCAN", required = true)]
     ct: Vec<PathBuf>,
-    /// Folder of an nnU-Net v2 model
+    /// Folder of an nnU-Net v2 model; with --task, the folder that holds TotalSegmentator's Dataset folders
     #[arg(long, value_name = "MODEL_DIR")]
     model: String,
+    /// A task of TotalSegmentator, whose weights lie in MODEL_DIR: total, total_3mm, total_6mm, total_v3, vertebrae_body …
+    #[arg(long, value_name = "TASK")]
+    task: Option<String>,
+    /// Classes wanted of the task, such as femur_left,femur_right; models with none of them do not run
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "task")]
+    classes: Vec<String>,
     /// Label map to write
     #[arg(long, value_name = "labels.nii.gz")]
     out: PathBuf,
@@ -92,6 +99,13 @@ impl SegmentArgs {
         let request = SegmentRequest {
             channels: self.ct.clone(),
             model: PathBuf::from(&self.model),
+            task: match &self.task {
+                None => None,
+                Some(name) => {
+                    let task = Task::named(name).kind(Kind::Usage)?;
+                    Some((task, self.classes.clone()))
+                }
+            },
             folds: self.folds.0.clone(),
             options: Options {
                 mirroring: self.mirroring == Mirroring::Auto,

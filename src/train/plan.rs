@@ -77,7 +77,7 @@ impl Plan {
             coarse_mm: None,
             clip_hu: [-250.0, 1250.0],
             normalisation_hu: [100.0, 300.0],
-            features: vec![16, 32, 64, 96],
+            features: vec![12, 24, 48, 72],
             encoder: vec![1, 2, 2, 2],
             decoder: vec![2, 2, 1],
             judge_every: 250,
@@ -110,6 +110,7 @@ impl Plan {
                 previous_stage: Some("3d_lowres".into()),
                 spacing_mm: 1.5,
                 coarse_mm: Some(4.0),
+                features: vec![16, 32, 64, 96],
                 ..femur
             }),
             _ => None,

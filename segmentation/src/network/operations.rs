@@ -10,7 +10,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use burn_flex::{Flex, FlexTensor};
 
-use super::kernel::{self, Window};
+use super::kernel::{self, InstructionSet, Window};
 use super::reference;
 
 /// Gradients by input, weight and bias.
@@ -144,7 +144,15 @@ impl NetworkBackend for Flex {
         let each = out.chunks_exact_mut(outputs * oz * oy * ox);
         for (out, channels) in each.zip(x.samples(batch, inputs)) {
             let bias = bias.as_ref().map(Numbers::slice);
-            kernel::convolve(&channels, [z, y, w], weight.slice(), bias, &window, out);
+            kernel::convolve(
+                InstructionSet::detect(),
+                &channels,
+                [z, y, w],
+                weight.slice(),
+                bias,
+                &window,
+                out,
+            );
         }
         tensor(out, [batch, outputs, oz, oy, ox])
     }
@@ -170,6 +178,7 @@ impl NetworkBackend for Flex {
             .zip(gradient.samples(batch, outputs));
         for (by_x, (x, gradient)) in each.zip(samples) {
             kernel::transpose(
+                InstructionSet::detect(),
                 &gradient,
                 [oz, oy, ox],
                 weight.slice(),
@@ -179,6 +188,7 @@ impl NetworkBackend for Flex {
                 by_x,
             );
             kernel::weight_gradient(
+                InstructionSet::detect(),
                 &gradient,
                 &x,
                 [z, y, w],
@@ -210,6 +220,7 @@ impl NetworkBackend for Flex {
         for (out, channels) in out.chunks_exact_mut(length).zip(x.samples(batch, inputs)) {
             let bias = bias.as_ref().map(Numbers::slice);
             kernel::transpose(
+                InstructionSet::detect(),
                 &channels,
                 [z, y, w],
                 weight.slice(),
@@ -242,8 +253,24 @@ impl NetworkBackend for Flex {
             .into_iter()
             .zip(gradient.samples(batch, outputs));
         for (by_x, (x, gradient)) in each.zip(samples) {
-            kernel::convolve(&gradient, large, weight.slice(), None, &window, by_x);
-            kernel::weight_gradient(&x, &gradient, large, &window, [z, y, w], &mut by_weight);
+            kernel::convolve(
+                InstructionSet::detect(),
+                &gradient,
+                large,
+                weight.slice(),
+                None,
+                &window,
+                by_x,
+            );
+            kernel::weight_gradient(
+                InstructionSet::detect(),
+                &x,
+                &gradient,
+                large,
+                &window,
+                [z, y, w],
+                &mut by_weight,
+            );
             kernel::bias_gradient(&gradient, &mut by_bias);
         }
         Gradients3 {

@@ -280,3 +280,70 @@ fn only_the_largest_component_stays() {
     // Two components of two voxels are equally large; both stay, the single voxel goes, label 3 is none of its business.
     assert_eq!(map.data, [1, 2, 0, 1, 1, 0, 3, 0, 0]);
 }
+
+#[test]
+fn a_task_of_total_segmentator_runs_the_parts_it_needs() {
+    use segmentation::total_segmentator::{Task, segment};
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut dataset = dataset();
+    let labels = (1..=23).map(|label| (format!("class_{label:02}"), json!(label)));
+    let background = ("background".to_owned(), json!(0));
+    dataset["labels"] = serde_json::Value::Object(labels.chain([background]).collect());
+    let plans = plans(
+        [0, 1, 2],
+        json!({"3d_fullres": configuration(&[12, 16, 20], &[1.5; 3], 3)}),
+    );
+    let folder = directory
+        .path()
+        .join("Dataset294_TotalSegmentator_part4_muscles_1559subj");
+    let own = write(&folder, "3d_fullres", &plans, &dataset, &[21]);
+    let task = Task::named("total").expect("a task");
+    let scan = scan([24, 21, 16], [1.2, 1.3, 2.0]);
+    let run = |only: &[&str]| {
+        let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
+        let options = Options::default();
+        let choice = Choice::default();
+        segment(
+            &task,
+            directory.path(),
+            &scan,
+            &only,
+            &choice,
+            &options,
+            &mut |_, _, _| (),
+        )
+    };
+    let bones = [
+        "humerus_left",
+        "humerus_right",
+        "scapula_left",
+        "scapula_right",
+        "clavicula_left",
+        "clavicula_right",
+        "femur_left",
+        "femur_right",
+        "hip_left",
+        "hip_right",
+        "spinal_cord",
+    ];
+    let found = run(&bones).expect("labels");
+    assert_eq!(found.grid, scan.grid);
+    let labels = found.labels();
+    assert!(
+        labels.len() >= 2 && labels.iter().all(|l| (69..=79).contains(l)),
+        "{labels:?}"
+    );
+    // The part itself, on the scan as the task resamples it, has the same labels less 68; one class alone is that class.
+    let one = task.names[&labels[0]].clone();
+    let alone = run(&[&one]).expect("labels");
+    for (all, alone) in found.data.iter().zip(&alone.data) {
+        assert_eq!(*alone, if *all == labels[0] { labels[0] } else { 0 });
+    }
+    let error = run(&[])
+        .expect_err("the other models are missing")
+        .to_string();
+    assert!(error.contains("Dataset291_"), "{error}");
+    let error = run(&["femur"]).expect_err("no such class").to_string();
+    assert!(error.contains("femur"), "{error}");
+    assert!(own.is_dir());
+}

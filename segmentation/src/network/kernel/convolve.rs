@@ -15,6 +15,7 @@ const TILES: usize = 4;
 /// Convolves one sample. `channels` are the input channels of `shape`; `weight` is (output, input, tap) row by row; `out` takes the
 /// output channels of [`Window::outputs`] each.
 pub fn convolve(
+    set: InstructionSet,
     channels: &[&[f32]],
     shape: [usize; 3],
     weight: &[f32],
@@ -42,13 +43,14 @@ pub fn convolve(
         taps: (0..taps).collect(),
     };
     run(
-        channels, shape, reach, outputs, count, &weights, bias, &place, out,
+        set, channels, shape, reach, outputs, count, &weights, bias, &place, out,
     );
 }
 
 /// The transpose of [`convolve`], which is its gradient by the input, and the way up in a U-Net: `weight` is (input, output, tap) with
 /// the inputs of this function first. `out` takes `count` channels of `outputs`.
 pub fn transpose(
+    set: InstructionSet,
     channels: &[&[f32]],
     shape: [usize; 3],
     weight: &[f32],
@@ -108,7 +110,7 @@ pub fn transpose(
             taps: own.collect(),
         };
         run(
-            channels, shape, reach, part, count, &weights, bias, &place, out,
+            set, channels, shape, reach, part, count, &weights, bias, &place, out,
         );
     }
 }
@@ -185,6 +187,7 @@ fn group_size(set: InstructionSet) -> usize {
 }
 
 fn run(
+    set: InstructionSet,
     channels: &[&[f32]],
     shape: [usize; 3],
     reach: Reach,
@@ -195,7 +198,6 @@ fn run(
     place: &Place,
     out: &mut [f32],
 ) {
-    let set = InstructionSet::detect();
     let layout = Layout::new(reach, shape, outputs);
     let size = group_size(set);
     let groups = count.div_ceil(size);

@@ -16,6 +16,7 @@ const CHANNELS: usize = 8;
 ///
 /// For a transposed convolution the two change places, and `out` is (input, output, tap).
 pub fn weight_gradient(
+    set: InstructionSet,
     gradients: &[&[f32]],
     channels: &[&[f32]],
     shape: [usize; 3],
@@ -23,7 +24,6 @@ pub fn weight_gradient(
     outputs: [usize; 3],
     out: &mut [f32],
 ) {
-    let set = InstructionSet::detect();
     let reach = Reach {
         kernel: window.kernel,
         stride: window.stride,

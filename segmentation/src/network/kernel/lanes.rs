@@ -1,6 +1,6 @@
 //! Vectors of single-precision numbers, for each instruction set.
 
-/// Instruction set the kernels run with.
+/// Instruction set the kernels run with. Results differ between them in the last digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstructionSet {
     Portable,
@@ -11,6 +11,7 @@ pub enum InstructionSet {
 }
 
 impl InstructionSet {
+    /// The best one of this machine.
     pub fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         {

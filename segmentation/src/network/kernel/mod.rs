@@ -20,9 +20,12 @@ mod lanes;
 mod norm;
 mod planes;
 mod shared;
+#[cfg(test)]
+mod tests;
 
 pub use convolve::{convolve, transpose};
 pub use gradient::{bias_gradient, weight_gradient};
+pub use lanes::InstructionSet;
 pub use norm::{normalise, normalise_gradient};
 
 /// How a convolution's window moves: input index = stride · output index + tap − padding.
