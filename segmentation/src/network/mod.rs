@@ -8,6 +8,7 @@ mod operations;
 #[cfg(test)]
 mod operations_tests;
 mod plain;
+mod planar;
 mod reference;
 mod residual;
 mod runner;
@@ -15,7 +16,8 @@ mod unet;
 mod weights;
 
 pub use operations::NetworkBackend;
-pub use runner::{Device, Network};
+pub use planar::{DecoderKind, EncoderKind, PlanarArchitecture, PlanarNetwork};
+pub use runner::{Device, Network, SliceNetwork};
 pub use unet::UNet;
 pub use weights::{Stored, Weights};
 pub(crate) use weights::{floats, name_number};

@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, TensorData};
 use burn_flex::{Flex, FlexDevice};
 
 use super::operations::NetworkBackend;
-use super::{Architecture, UNet, Weights};
+use super::{Architecture, PlanarArchitecture, PlanarNetwork, UNet, Weights};
 use crate::error::{Error, Result};
 
 /// Where a network runs.
@@ -87,5 +87,46 @@ impl Network {
     /// [`Error::Device`] when the device gives no result.
     pub fn forward(&self, batch: Vec<f32>, shape: [usize; 5]) -> Result<Vec<f32>> {
         self.0.forward(batch, shape)
+    }
+}
+
+/// A network for slices with its weights, on the CPU.
+pub struct SliceNetwork(PlanarNetwork<Flex>);
+
+impl std::fmt::Debug for SliceNetwork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SliceNetwork")
+    }
+}
+
+impl SliceNetwork {
+    /// A network of that shape, its parameters taken from `weights`.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when they do not fit, [`Error::Parameter`] when there is no such network.
+    pub fn new(architecture: &PlanarArchitecture, weights: &mut dyn Weights) -> Result<Self> {
+        Ok(Self(PlanarNetwork::new(
+            architecture,
+            weights,
+            &FlexDevice,
+        )?))
+    }
+
+    /// Logits (batch, class, y, x) of slices (batch, channel, y, x) whose sides are multiples of 32.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] for other sides.
+    pub fn forward(&self, batch: Vec<f32>, shape: [usize; 4]) -> Result<Vec<f32>> {
+        if shape[2] % 32 != 0 || shape[3] % 32 != 0 {
+            return Err(Error::Parameter(format!(
+                "slices of {} × {} pixels; both must be multiples of 32",
+                shape[2], shape[3]
+            )));
+        }
+        let x = Tensor::<Flex, 4>::from_data(TensorData::new(batch, shape), &FlexDevice);
+        let logits = self.0.forward(x).into_data().into_vec();
+        logits.map_err(|error| {
+            Error::Device(format!("the network's result cannot be read: {error:?}"))
+        })
     }
 }

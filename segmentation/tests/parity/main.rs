@@ -7,4 +7,5 @@ mod kit;
 mod multi_planar;
 mod networks;
 mod predict;
+mod slices;
 mod training;

@@ -1,0 +1,225 @@
+//! Convolution with stride, dilation and groups, batch norm, and the ways up.
+
+use burn::module::{Module, Param};
+use burn::tensor::activation::relu;
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Tensor, TensorData};
+
+use super::super::block::parameter;
+use super::super::operations::NetworkBackend;
+use super::super::weights::Weights;
+use crate::error::Result;
+
+/// A convolution over slices; padded so that stride 1 keeps the size, unless told otherwise.
+#[derive(Module, Debug)]
+pub struct Conv<B: NetworkBackend> {
+    weight: Param<Tensor<B, 4>>,
+    bias: Option<Param<Tensor<B, 1>>>,
+    stride: usize,
+    dilation: usize,
+    groups: usize,
+    /// Whether zeros are put as TensorFlow does: as few as needed, the odd one behind.
+    tight: bool,
+}
+
+impl<B: NetworkBackend> Conv<B> {
+    /// Takes `name.weight`.
+    pub fn new(
+        weights: &mut dyn Weights,
+        name: &str,
+        [inputs, outputs]: [usize; 2],
+        kernel: usize,
+        device: &B::Device,
+    ) -> Result<Self> {
+        Self::grouped(weights, name, [inputs, outputs], kernel, 1, device)
+    }
+
+    /// One kernel for each channel.
+    pub fn depthwise(
+        weights: &mut dyn Weights,
+        name: &str,
+        channels: usize,
+        kernel: usize,
+        device: &B::Device,
+    ) -> Result<Self> {
+        Self::grouped(weights, name, [channels; 2], kernel, channels, device)
+    }
+
+    fn grouped(
+        weights: &mut dyn Weights,
+        name: &str,
+        [inputs, outputs]: [usize; 2],
+        kernel: usize,
+        groups: usize,
+        device: &B::Device,
+    ) -> Result<Self> {
+        let shape = [outputs, inputs / groups, kernel, kernel];
+        Ok(Self {
+            weight: parameter(weights, &format!("{name}.weight"), &shape, shape, device)?,
+            bias: None,
+            stride: 1,
+            dilation: 1,
+            groups,
+            tight: false,
+        })
+    }
+
+    /// The same with `name.bias`.
+    pub fn with_bias(
+        mut self,
+        weights: &mut dyn Weights,
+        name: &str,
+        device: &B::Device,
+    ) -> Result<Self> {
+        let outputs = self.weight.dims()[0];
+        let name = format!("{name}.bias");
+        self.bias = Some(parameter(weights, &name, &[outputs], [outputs], device)?);
+        Ok(self)
+    }
+
+    pub fn with_stride(mut self, stride: usize) -> Self {
+        self.stride = stride;
+        self
+    }
+
+    pub fn with_dilation(mut self, dilation: usize) -> Self {
+        self.dilation = dilation;
+        self
+    }
+
+    pub fn padded_tightly(mut self) -> Self {
+        self.tight = true;
+        self
+    }
+
+    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let kernel = self.weight.dims()[2];
+        let (x, padding) = match self.tight {
+            false => (x, kernel / 2 * self.dilation),
+            true => {
+                let [_, _, height, width] = x.dims();
+                let zeros = |length: usize| {
+                    let steps = length.div_ceil(self.stride) - 1;
+                    let all = (steps * self.stride + kernel).saturating_sub(length);
+                    (all / 2, all - all / 2)
+                };
+                let ((top, bottom), (left, right)) = (zeros(height), zeros(width));
+                (x.pad((left, right, top, bottom), 0.0), 0)
+            }
+        };
+        let options = ConvOptions::new(
+            [self.stride; 2],
+            [padding; 2],
+            [self.dilation; 2],
+            self.groups,
+        );
+        let bias = self.bias.as_ref().map(Param::val);
+        conv2d(x, self.weight.val(), bias, options)
+    }
+}
+
+/// Batch norm with stored statistics.
+#[derive(Module, Debug)]
+pub struct BatchNorm<B: NetworkBackend> {
+    weight: Param<Tensor<B, 1>>,
+    bias: Param<Tensor<B, 1>>,
+    running_mean: Param<Tensor<B, 1>>,
+    running_var: Param<Tensor<B, 1>>,
+    epsilon: f64,
+}
+
+impl<B: NetworkBackend> BatchNorm<B> {
+    /// Takes `name.weight`, `.bias`, `.running_mean` and `.running_var`.
+    pub fn new(
+        weights: &mut dyn Weights,
+        name: &str,
+        channels: usize,
+        epsilon: f64,
+        device: &B::Device,
+    ) -> Result<Self> {
+        let mut take = |part: &str| {
+            let name = format!("{name}.{part}");
+            parameter(weights, &name, &[channels], [channels], device)
+        };
+        Ok(Self {
+            weight: take("weight")?,
+            bias: take("bias")?,
+            running_mean: take("running_mean")?,
+            running_var: take("running_var")?,
+            epsilon,
+        })
+    }
+
+    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let channels = self.weight.dims()[0];
+        let scale = self.weight.val() / (self.running_var.val() + self.epsilon).sqrt();
+        let shift = self.bias.val() - self.running_mean.val() * scale.clone();
+        x * scale.reshape([1, channels, 1, 1]) + shift.reshape([1, channels, 1, 1])
+    }
+}
+
+/// Added to the variance by PyTorch's batch norms.
+pub const EPSILON: f64 = 1e-5;
+
+/// Convolution, batch norm, ReLU: `name.0`, `name.1`.
+#[derive(Module, Debug)]
+pub struct ConvNorm<B: NetworkBackend> {
+    conv: Conv<B>,
+    norm: BatchNorm<B>,
+}
+
+impl<B: NetworkBackend> ConvNorm<B> {
+    pub fn new(
+        weights: &mut dyn Weights,
+        name: &str,
+        channels: [usize; 2],
+        kernel: usize,
+        device: &B::Device,
+    ) -> Result<Self> {
+        let conv = Conv::new(weights, &format!("{name}.0"), channels, kernel, device)?;
+        Ok(Self {
+            conv,
+            norm: BatchNorm::new(weights, &format!("{name}.1"), channels[1], EPSILON, device)?,
+        })
+    }
+
+    pub fn with_dilation(mut self, dilation: usize) -> Self {
+        self.conv = self.conv.with_dilation(dilation);
+        self
+    }
+
+    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        relu(self.norm.forward(self.conv.forward(x)))
+    }
+}
+
+/// Every voxel twice along both axes.
+pub fn doubled<B: NetworkBackend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [batch, channels, height, width] = x.dims();
+    let twice: Tensor<B, 6> = x
+        .reshape([batch, channels, height, 1, width, 1])
+        .expand([batch, channels, height, 2, width, 2]);
+    twice.reshape([batch, channels, 2 * height, 2 * width])
+}
+
+/// Bilinear enlargement with corners on corners.
+pub fn enlarged<B: NetworkBackend>(x: Tensor<B, 4>, factor: usize) -> Tensor<B, 4> {
+    let [_, _, height, width] = x.dims();
+    let device = x.device();
+    // A matrix for each axis: two entries a row.
+    let matrix = |from: usize| -> Tensor<B, 4> {
+        let to = from * factor;
+        let mut values = vec![0.0f32; to * from];
+        for (row, values) in values.chunks_exact_mut(from).enumerate() {
+            let at = row as f64 * (from - 1) as f64 / (to - 1) as f64;
+            let below = (at.floor() as usize).min(from - 1);
+            let part = at - below as f64;
+            values[below] += (1.0 - part) as f32;
+            values[(below + 1).min(from - 1)] += part as f32;
+        }
+        Tensor::from_data(TensorData::new(values, [1, 1, to, from]), &device)
+    };
+    let down = matrix(height).matmul(x);
+    down.matmul(matrix(width).transpose())
+}
