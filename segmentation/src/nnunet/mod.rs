@@ -6,6 +6,7 @@
 mod checkpoint;
 mod export;
 mod model;
+pub mod planner;
 mod plans;
 mod postprocess;
 mod preprocess;

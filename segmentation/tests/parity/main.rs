@@ -6,6 +6,7 @@ mod functions;
 mod kit;
 mod multi_planar;
 mod networks;
+mod planner;
 mod predict;
 mod slices;
 mod training;

@@ -68,6 +68,8 @@ impl<B: NetworkBackend> SeparableNorm<B> {
     }
 }
 
+// A module cannot be boxed, and there is one of each in a network.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 enum Wide<B: NetworkBackend> {
     Whole(ConvNorm<B>),

@@ -59,12 +59,16 @@ pub struct PlanarArchitecture {
     pub outputs: usize,
 }
 
+// A module cannot be boxed, and there is one of each in a network.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 enum Encoder<B: NetworkBackend> {
     ResNet(ResNet<B>),
     MobileNet(MobileNet<B>),
 }
 
+// A module cannot be boxed, and there is one of each in a network.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 enum Decoder<B: NetworkBackend> {
     Plain(PlainDecoder<B>),
