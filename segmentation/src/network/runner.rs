@@ -117,7 +117,7 @@ impl SliceNetwork {
     /// # Errors
     /// [`Error::Parameter`] for other sides.
     pub fn forward(&self, batch: Vec<f32>, shape: [usize; 4]) -> Result<Vec<f32>> {
-        if shape[2] % 32 != 0 || shape[3] % 32 != 0 {
+        if !(shape[2].is_multiple_of(32) && shape[3].is_multiple_of(32)) {
             return Err(Error::Parameter(format!(
                 "slices of {} × {} pixels; both must be multiples of 32",
                 shape[2], shape[3]
