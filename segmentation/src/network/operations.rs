@@ -67,6 +67,20 @@ pub trait NetworkBackend: Backend {
         reference::enlarge_gradients(x, weight, gradient)
     }
 
+    /// The channels of both, `a` first.
+    fn join(a: Tensor<Self, 5>, b: Tensor<Self, 5>) -> Tensor<Self, 5> {
+        Tensor::cat(vec![a, b], 1)
+    }
+
+    /// The first `channels` channels, and the others.
+    fn split(x: Tensor<Self, 5>, channels: usize) -> [Tensor<Self, 5>; 2] {
+        let all = x.dims()[1];
+        [
+            x.clone().narrow(1, 0, channels),
+            x.narrow(1, channels, all - channels),
+        ]
+    }
+
     /// Instance norm; values below zero are multiplied by `slope` afterwards.
     fn normalise(
         x: Tensor<Self, 5>,
@@ -280,6 +294,36 @@ impl NetworkBackend for Flex {
         }
     }
 
+    fn join(a: Tensor<Self, 5>, b: Tensor<Self, 5>) -> Tensor<Self, 5> {
+        let ([batch, first, z, y, x], [_, second, ..]) = (a.dims(), b.dims());
+        let (a, b) = (Numbers::of(a), Numbers::of(b));
+        let mut out = Vec::with_capacity(a.slice().len() + b.slice().len());
+        let voxels = z * y * x;
+        let samples = a.slice().chunks_exact(first * voxels);
+        for (a, b) in samples.zip(b.slice().chunks_exact(second * voxels)) {
+            out.extend_from_slice(a);
+            out.extend_from_slice(b);
+        }
+        tensor(out, [batch, first + second, z, y, x])
+    }
+
+    fn split(x: Tensor<Self, 5>, channels: usize) -> [Tensor<Self, 5>; 2] {
+        let [batch, all, z, y, w] = x.dims();
+        let x = Numbers::of(x);
+        let voxels = z * y * w;
+        let mut parts = [channels, all - channels].map(|n| Vec::with_capacity(batch * n * voxels));
+        for sample in x.slice().chunks_exact(all * voxels) {
+            let (first, second) = sample.split_at(channels * voxels);
+            parts[0].extend_from_slice(first);
+            parts[1].extend_from_slice(second);
+        }
+        let [first, second] = parts;
+        [
+            tensor(first, [batch, channels, z, y, w]),
+            tensor(second, [batch, all - channels, z, y, w]),
+        ]
+    }
+
     fn normalise(
         x: Tensor<Self, 5>,
         scale: Tensor<Self, 1>,
@@ -357,6 +401,8 @@ struct Convolve;
 struct Enlarge;
 #[derive(Debug)]
 struct Normalise;
+#[derive(Debug)]
+struct Join;
 
 /// The nodes of what an operation was given.
 type Given<const N: usize> = [NodeId; N];
@@ -402,6 +448,26 @@ impl<B: NetworkBackend> Backward<B, 3> for Enlarge {
             grads,
             found,
         );
+    }
+}
+
+impl<B: NetworkBackend> Backward<B, 2> for Join {
+    /// Channels of the first.
+    type State = usize;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 2>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = grads.consume::<B>(&ops.node);
+        let found = B::split(wrap(gradient), ops.state);
+        for (node, found) in ops.parents.into_iter().zip(found) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, unwrap(found));
+            }
+        }
     }
 }
 
@@ -501,6 +567,20 @@ impl<B: NetworkBackend, C: CheckpointStrategy> NetworkBackend for Autodiff<B, C>
             OpsKind::UnTracked(untracked) => {
                 untracked.finish(run(x.primitive, weight.primitive, bias.primitive))
             }
+        })
+    }
+
+    fn join(a: Tensor<Self, 5>, b: Tensor<Self, 5>) -> Tensor<Self, 5> {
+        let channels = a.dims()[1];
+        let (a, b) = (unwrap(a), unwrap(b));
+        let run = |a, b| unwrap(B::join(wrap(a), wrap(b)));
+        let prepared = Join
+            .prepare::<C>([a.node.clone(), b.node.clone()])
+            .compute_bound()
+            .stateful();
+        wrap(match prepared {
+            OpsKind::Tracked(tracked) => tracked.finish(channels, run(a.primitive, b.primitive)),
+            OpsKind::UnTracked(untracked) => untracked.finish(run(a.primitive, b.primitive)),
         })
     }
 

@@ -134,6 +134,18 @@ fn norm() {
     }
 }
 
+#[test]
+fn channels_are_joined_and_split() {
+    let (a, b) = (numbers([2, 3, 2, 3, 4], 22), numbers([2, 5, 2, 3, 4], 23));
+    let joined = Flex::join(a.clone(), b.clone());
+    assert_eq!(
+        vec(&joined),
+        vec(&Tensor::cat(vec![a.clone(), b.clone()], 1))
+    );
+    let [first, second] = Flex::split(joined, 3);
+    assert_eq!([vec(&first), vec(&second)], [vec(&a), vec(&b)]);
+}
+
 /// The gradients that reach the parameters through burn's own differentiation are those of our operations, and those of burn's.
 #[test]
 fn gradients_through_the_tape() {
@@ -144,19 +156,21 @@ fn gradients_through_the_tape() {
     let weight = lift(numbers([4, 2, 3, 3, 3], 14));
     let bias = lift1(numbers([4], 15));
     let (scale, shift) = (lift1(numbers([4], 16)), lift1(numbers([4], 17)));
-    let up = lift(numbers([4, 3, 2, 2, 2], 18));
     let factor = Tensor::<Tape, 5>::from_inner(numbers([1, 3, 4, 6, 6], 19));
+    let beside = lift(numbers([1, 4, 2, 3, 3], 24));
+    let up = lift(numbers([8, 3, 2, 2, 2], 18));
     let run = |ours: bool| {
         let out = match ours {
             true => {
                 let y = Tape::convolve(x.clone(), weight.clone(), Some(bias.clone()), [2, 2, 2]);
                 let y = Tape::normalise(y, scale.clone(), shift.clone(), 0.01);
-                Tape::enlarge(y, up.clone(), None)
+                Tape::enlarge(Tape::join(y, beside.clone()), up.clone(), None)
             }
             false => {
                 let y =
                     reference::convolve(x.clone(), weight.clone(), Some(bias.clone()), [2, 2, 2]);
                 let y = reference::normalise(y, scale.clone(), shift.clone(), 0.01);
+                let y = Tensor::cat(vec![y, beside.clone()], 1);
                 reference::enlarge(y, up.clone(), None)
             }
         };
@@ -164,7 +178,7 @@ fn gradients_through_the_tape() {
         let five = |t: &Tensor<Tape, 5>| t.grad(&gradients).expect("a gradient");
         let one = |t: &Tensor<Tape, 1>| t.grad(&gradients).expect("a gradient");
         (
-            [five(&x), five(&weight), five(&up)],
+            [five(&x), five(&weight), five(&up), five(&beside)],
             [one(&scale), one(&shift)],
         )
     };

@@ -119,7 +119,7 @@ impl<B: NetworkBackend> UNet<B> {
         for step in &self.decoder {
             let enlarged = step.enlargement.forward(x);
             let joined = match skips.pop() {
-                Some(skip) => Tensor::cat(vec![enlarged, skip], 1),
+                Some(skip) => B::join(enlarged, skip),
                 None => enlarged,
             };
             x = step.convolutions.forward(joined);

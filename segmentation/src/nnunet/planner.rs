@@ -2,6 +2,12 @@
 //!
 //! Source: nnU-Net v2 2.8.1, `ExperimentPlanner` and its residual-encoder presets.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::resample::new_shape;
+use crate::error::{Error, Result};
 use crate::network::{Architecture, Kind};
 
 /// A set of rules.
@@ -256,4 +262,223 @@ pub fn plan(images: &Images, preset: Preset) -> Configuration {
         patch[axis] -= topology(spacing, &smaller).divisor[axis] as f64;
         found = topology(spacing, &patch);
     }
+}
+
+/// What is measured of a data set, axes as stored (z, y, x).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// Spacing of each case, mm.
+    pub spacings: Vec<[f64; 3]>,
+    /// Voxels of each case after the crop to what is not zero.
+    pub shapes_after_crop: Vec<[usize; 3]>,
+    /// Median part of a case that the crop leaves.
+    pub median_relative_size_after_cropping: f64,
+    /// CT numbers of the foreground by channel.
+    pub foreground_intensity_properties_per_channel: BTreeMap<String, Intensities>,
+}
+
+/// Statistics of the foreground of one channel.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Intensities {
+    pub mean: f64,
+    pub median: f64,
+    pub std: f64,
+    pub min: f64,
+    pub max: f64,
+    pub percentile_00_5: f64,
+    pub percentile_99_5: f64,
+}
+
+/// A configuration with its name and what it is planned for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// `2d`, `3d_fullres` or `3d_lowres`.
+    pub name: &'static str,
+    /// Target spacing, transposed, mm.
+    pub spacing_mm: Vec<f64>,
+    /// Median size at that spacing.
+    pub median_shape: Vec<f64>,
+    /// Patch, batch and network.
+    pub configuration: Configuration,
+    /// Whether Dice is taken over the batch.
+    pub batch_dice: bool,
+}
+
+/// The plans of a data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DatasetPlans {
+    /// Axis of the file that becomes each axis of the network.
+    pub transpose_forward: [usize; 3],
+    /// Median spacing of the cases, transposed, mm.
+    pub median_spacing_mm: [f64; 3],
+    /// Median size of the cases after the crop, transposed.
+    pub median_shape: [f64; 3],
+    /// The configurations.
+    pub configurations: Vec<Planned>,
+}
+
+/// Above this ratio of spacings, and of sizes the other way, the coarse axis is given a finer target.
+const ANISOTROPY: f64 = 3.0;
+/// Part of the median image below which a patch wants a coarser configuration beside it.
+const LOWRES_BELOW: f64 = 0.25;
+
+/// Percentile by linear interpolation, as numpy's.
+fn percentile(mut values: Vec<f64>, part: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let at = part * (values.len() - 1) as f64;
+    let below = at.floor() as usize;
+    let above = (below + 1).min(values.len() - 1);
+    values[below] + (at - below as f64) * (values[above] - values[below])
+}
+
+fn medians(values: &[[f64; 3]]) -> [f64; 3] {
+    std::array::from_fn(|axis| percentile(values.iter().map(|v| v[axis]).collect(), 0.5))
+}
+
+impl Fingerprint {
+    /// Spacing that all cases are resampled to, in the order of the file.
+    fn target_spacing(&self) -> [f64; 3] {
+        let mut target = medians(&self.spacings);
+        let sizes: Vec<[f64; 3]> = self
+            .shapes_after_crop
+            .iter()
+            .map(|shape| shape.map(|n| n as f64))
+            .collect();
+        let size = medians(&sizes);
+        let worst = (0..3).fold(0, |best, axis| {
+            if target[axis] > target[best] {
+                axis
+            } else {
+                best
+            }
+        });
+        let others = (0..3).filter(|&axis| axis != worst);
+        let coarsest = others.clone().map(|axis| target[axis]).fold(0.0, f64::max);
+        let smallest = others.map(|axis| size[axis]).fold(f64::INFINITY, f64::min);
+        if target[worst] > ANISOTROPY * coarsest && size[worst] * ANISOTROPY < smallest {
+            let own = percentile(self.spacings.iter().map(|s| s[worst]).collect(), 0.1);
+            target[worst] = if own < coarsest { coarsest + 1e-5 } else { own };
+        }
+        target
+    }
+}
+
+/// Plans of a data set with that fingerprint.
+///
+/// # Errors
+/// [`Error::Parameter`] when there is no case, or spacings and sizes do not fit.
+pub fn plan_dataset(
+    fingerprint: &Fingerprint,
+    channels: usize,
+    outputs: usize,
+    preset: Preset,
+) -> Result<DatasetPlans> {
+    let cases = fingerprint.spacings.len();
+    if cases == 0 || fingerprint.shapes_after_crop.len() != cases {
+        return Err(Error::Parameter(format!(
+            "a fingerprint of {cases} spacings and {} sizes",
+            fingerprint.shapes_after_crop.len()
+        )));
+    }
+    let target = fingerprint.target_spacing();
+    let first = (0..3).fold(0, |best, axis| {
+        if target[axis] > target[best] {
+            axis
+        } else {
+            best
+        }
+    });
+    let rest: Vec<usize> = (0..3).filter(|&axis| axis != first).collect();
+    let axes = [first, rest[0], rest[1]];
+    let turned = |values: [f64; 3]| axes.map(|axis| values[axis]);
+    let resampled: Vec<[f64; 3]> = fingerprint
+        .spacings
+        .iter()
+        .zip(&fingerprint.shapes_after_crop)
+        .map(|(&spacing, &shape)| new_shape(shape, spacing, target).map(|n| n as f64))
+        .collect();
+    let spacing = turned(target);
+    let median = turned(medians(&resampled));
+    let voxels = median.iter().product::<f64>() * cases as f64;
+    let images = |spacing: &[f64], shape: &[f64], voxels: f64| Images {
+        spacing_mm: spacing.to_vec(),
+        median_shape: shape.to_vec(),
+        voxels,
+        channels,
+        outputs,
+    };
+    let mut configurations = vec![Planned {
+        name: "2d",
+        spacing_mm: spacing[1..].to_vec(),
+        median_shape: median[1..].to_vec(),
+        configuration: plan(&images(&spacing[1..], &median[1..], voxels), preset),
+        batch_dice: true,
+    }];
+    if median[0] != 1.0 {
+        let full = plan(&images(&spacing, &median, voxels), preset);
+        let whole: f64 = median.iter().product();
+        let low = coarser(&full, spacing, median, &|spacing, shape, voxels| {
+            plan(&images(spacing, shape, voxels * cases as f64), preset)
+        });
+        // Worth a second configuration where it has less than half the voxels.
+        let low = low.filter(|(.., voxels)| whole / voxels >= 2.0);
+        configurations.push(Planned {
+            name: "3d_fullres",
+            spacing_mm: spacing.to_vec(),
+            median_shape: median.to_vec(),
+            configuration: full,
+            batch_dice: low.is_some(),
+        });
+        configurations.extend(low.map(|(spacing, shape, configuration, _)| Planned {
+            name: "3d_lowres",
+            spacing_mm: spacing.to_vec(),
+            median_shape: shape.to_vec(),
+            configuration,
+            batch_dice: false,
+        }));
+    }
+    let sizes: Vec<[f64; 3]> = fingerprint
+        .shapes_after_crop
+        .iter()
+        .map(|shape| shape.map(|n| n as f64))
+        .collect();
+    Ok(DatasetPlans {
+        transpose_forward: axes,
+        median_spacing_mm: turned(medians(&fingerprint.spacings)),
+        median_shape: turned(medians(&sizes)),
+        configurations,
+    })
+}
+
+/// Spacing, size, configuration and voxels of the median image of the coarser configuration, where the patch is small in the image.
+#[allow(clippy::type_complexity)]
+fn coarser(
+    full: &Configuration,
+    spacing: [f64; 3],
+    median: [f64; 3],
+    plan: &dyn Fn(&[f64], &[f64], f64) -> Configuration,
+) -> Option<([f64; 3], [f64; 3], Configuration, f64)> {
+    let of = |patch: &[usize]| patch.iter().map(|&n| n as f64).product::<f64>();
+    let mut patch = of(&full.patch);
+    let mut voxels: f64 = median.iter().product();
+    let mut low = spacing;
+    let mut found = None;
+    while patch / voxels < LOWRES_BELOW {
+        let coarsest = low.iter().copied().fold(0.0, f64::max);
+        let fine = low.map(|s| coarsest / s > 2.0);
+        let all = fine == [false; 3];
+        for axis in 0..3 {
+            if all || fine[axis] {
+                low[axis] *= 1.03;
+            }
+        }
+        let shape: [f64; 3] = std::array::from_fn(|axis| spacing[axis] / low[axis] * median[axis]);
+        voxels = shape.iter().product();
+        let shape = shape.map(f64::round_ties_even);
+        let configuration = plan(&low, &shape, voxels);
+        patch = of(&configuration.patch);
+        found = Some((low, shape, configuration, voxels));
+    }
+    found
 }

@@ -1,6 +1,7 @@
 //! The official planner's choices for hand-made spacings and sizes.
 
-use segmentation::nnunet::planner::{Images, Preset, plan};
+use segmentation::network::Kind;
+use segmentation::nnunet::planner::{Fingerprint, Images, Preset, plan, plan_dataset};
 use serde_json::Value;
 
 use crate::kit;
@@ -56,5 +57,95 @@ fn patches_batches_and_networks() {
             .map(|&n| n as f64)
             .collect();
         assert_eq!(features, numbers("features"), "{what}");
+    }
+}
+
+#[test]
+fn plans_of_a_data_set() {
+    let Some(fingerprint) = kit::json("raw/dataset_fingerprint.json") else {
+        return;
+    };
+    let fingerprint: Fingerprint = serde_json::from_value(fingerprint).expect("a fingerprint");
+    for (file, preset) in [
+        ("raw/nnUNetPlans_as_planned.json", Preset::Plain),
+        (
+            "raw/nnUNetResEncUNetMPlans_as_planned.json",
+            Preset::ResEncM,
+        ),
+    ] {
+        let wanted = kit::json(file).expect("plans");
+        let found = plan_dataset(&fingerprint, 1, 3, preset).expect("plans");
+        let numbers = |value: &Value| -> Vec<f64> {
+            let values = value.as_array().expect("numbers").iter();
+            values.map(|v| v.as_f64().expect("a number")).collect()
+        };
+        let sizes = |values: &[usize]| -> Vec<f64> { values.iter().map(|&n| n as f64).collect() };
+        let key = |key: &str| numbers(&wanted[key]);
+        assert_eq!(sizes(&found.transpose_forward), key("transpose_forward"));
+        assert_eq!(
+            found.median_spacing_mm.to_vec(),
+            key("original_median_spacing_after_transp")
+        );
+        // The file holds whole numbers.
+        let shape: Vec<f64> = found.median_shape.iter().map(|n| n.round_ties_even()).collect();
+        assert_eq!(shape, key("original_median_shape_after_transp"));
+        let names: Vec<&str> = found.configurations.iter().map(|c| c.name).collect();
+        let known = wanted["configurations"]
+            .as_object()
+            .expect("configurations");
+        assert_eq!(names, known.keys().map(String::as_str).collect::<Vec<_>>());
+        for planned in &found.configurations {
+            let wanted = &known[planned.name];
+            let key = |key: &str| numbers(&wanted[key]);
+            let what = format!("{file} {}", planned.name);
+            for (found, wanted) in planned.spacing_mm.iter().zip(key("spacing")) {
+                assert!(
+                    (found - wanted).abs() < 1e-12,
+                    "{what}: spacing {found}, not {wanted}"
+                );
+            }
+            assert_eq!(
+                planned.median_shape,
+                key("median_image_size_in_voxels"),
+                "{what}"
+            );
+            let configuration = &planned.configuration;
+            assert_eq!(sizes(&configuration.patch), key("patch_size"), "{what}");
+            assert_eq!(
+                Some(configuration.batch as u64),
+                wanted["batch_size"].as_u64(),
+                "{what}"
+            );
+            assert_eq!(
+                Some(planned.batch_dice),
+                wanted["batch_dice"].as_bool(),
+                "{what}"
+            );
+            let network = &wanted["architecture"]["arch_kwargs"];
+            let own = &configuration.architecture;
+            assert_eq!(
+                sizes(&own.features),
+                numbers(&network["features_per_stage"]),
+                "{what}"
+            );
+            let encoder = match own.kind {
+                Kind::Plain => "n_conv_per_stage",
+                Kind::ResidualEncoder => "n_blocks_per_stage",
+            };
+            assert_eq!(sizes(&own.encoder), numbers(&network[encoder]), "{what}");
+            assert_eq!(
+                sizes(&own.decoder),
+                numbers(&network["n_conv_per_stage_decoder"]),
+                "{what}"
+            );
+            for (found, key) in [(&own.strides, "strides"), (&own.kernels, "kernel_sizes")] {
+                let found: Vec<Vec<f64>> = found
+                    .iter()
+                    .map(|axes| sizes(&axes[3 - own.dimensions..]))
+                    .collect();
+                let rows = network[key].as_array().expect("rows").iter();
+                assert_eq!(found, rows.map(numbers).collect::<Vec<_>>(), "{what} {key}");
+            }
+        }
     }
 }
