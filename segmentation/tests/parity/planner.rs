@@ -87,7 +87,11 @@ fn plans_of_a_data_set() {
             key("original_median_spacing_after_transp")
         );
         // The file holds whole numbers.
-        let shape: Vec<f64> = found.median_shape.iter().map(|n| n.round_ties_even()).collect();
+        let shape: Vec<f64> = found
+            .median_shape
+            .iter()
+            .map(|n| n.round_ties_even())
+            .collect();
         assert_eq!(shape, key("original_median_shape_after_transp"));
         let names: Vec<&str> = found.configurations.iter().map(|c| c.name).collect();
         let known = wanted["configurations"]
