@@ -84,20 +84,19 @@ pub fn segment(request: &SegmentRequest, progress: &mut Progress) -> anyhow::Res
         }
         progress.stage("segment");
         // The bar starts anew with each of the task's models.
-        let mut tell = |_: [usize; 2], done: usize, planned: usize| progress.part(done, planned);
-        let labels = total_segmentator::segment(
+        let (labels, names) = total_segmentator::segment(
             task,
             &request.model,
             scan,
             only,
             &choice,
             &request.options,
-            &mut tell,
+            &mut |done, planned| progress.part(done, planned),
         )?;
         progress.stage("write");
         write_file_with(&request.out, |path| write_labels(path, &labels))?;
         progress.finish();
-        let mut found = found(&labels, &task.names);
+        let mut found = found(&labels, &names);
         found.retain(|found| found.volume_mm3 > 0.0);
         return Ok(found);
     }

@@ -1,7 +1,7 @@
 //! Several values per voxel: the array every step before and after the network works on.
 
 /// One or more channels over the same voxels, as one array (channel, z, y, x) with x fastest.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Channels<T> {
     /// Voxels along z, y and x.
     pub shape: [usize; 3],
@@ -38,9 +38,9 @@ impl<T: Copy> Channels<T> {
     }
 
     /// The array with its axes in another order: axis `a` of the result is axis `axes[a]` of this one.
-    pub fn transposed(&self, axes: [usize; 3]) -> Self {
+    pub fn transposed(self, axes: [usize; 3]) -> Self {
         if axes == [0, 1, 2] {
-            return self.clone();
+            return self;
         }
         let shape = axes.map(|axis| self.shape[axis]);
         let strides = [self.shape[1] * self.shape[2], self.shape[2], 1];
@@ -60,10 +60,7 @@ impl<T: Copy> Channels<T> {
 
     /// The part from `low` (included) to `high` (excluded).
     pub fn cropped(&self, low: [usize; 3], high: [usize; 3]) -> Self {
-        let shape = std::array::from_fn(|axis| high[axis] - low[axis]);
-        if shape == self.shape {
-            return self.clone();
-        }
+        let shape: [usize; 3] = std::array::from_fn(|axis| high[axis] - low[axis]);
         let mut data = Vec::with_capacity(self.channels() * shape.iter().product::<usize>());
         for channel in 0..self.channels() {
             let from = self.channel(channel);
@@ -77,10 +74,18 @@ impl<T: Copy> Channels<T> {
         Self { shape, data }
     }
 
+    /// As [`Self::cropped`], without a copy where nothing is cut off.
+    pub fn into_cropped(self, low: [usize; 3], high: [usize; 3]) -> Self {
+        match low == [0; 3] && high == self.shape {
+            true => self,
+            false => self.cropped(low, high),
+        }
+    }
+
     /// The array with voxels of `value` around it: `before` of them in front of each axis and `after` behind.
-    pub fn padded(&self, before: [usize; 3], after: [usize; 3], value: T) -> Self {
+    pub fn padded(self, before: [usize; 3], after: [usize; 3], value: T) -> Self {
         if before == [0; 3] && after == [0; 3] {
-            return self.clone();
+            return self;
         }
         let shape: [usize; 3] =
             std::array::from_fn(|axis| before[axis] + self.shape[axis] + after[axis]);

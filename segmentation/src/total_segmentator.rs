@@ -108,7 +108,7 @@ impl Task {
         };
         let names = match name {
             "vertebrae_body" => named(&["vertebrae_body", "intervertebral_discs"]),
-            // What the other labels of these models stand for is in their data set.
+            // They stand in the model's own data set.
             "appendicular_bones" => BTreeMap::new(),
             _ => total_names(name.starts_with("total_v3")),
         };
@@ -233,7 +233,7 @@ fn total_names(v3: bool) -> BTreeMap<u16, String> {
 }
 
 /// Segments a scan with the models of a task that lie in `directory`; with `only`, the classes of these names and no model that has
-/// none of them. `progress` is told the number of the model, of how many, and the runs of its network as in [`Model::segment`].
+/// none of them. Gives the labels and their names. `progress` is told the runs of each model's network as in [`Model::segment`].
 ///
 /// # Errors
 /// [`Error::Model`] when a model is missing, and those of [`Model::open`] and [`Model::segment`].
@@ -244,8 +244,8 @@ pub fn segment(
     only: &[String],
     choice: &Choice,
     options: &Options,
-    progress: &mut dyn FnMut([usize; 2], usize, usize),
-) -> Result<LabelMap> {
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<(LabelMap, BTreeMap<u16, String>)> {
     let wanted = task.wanted(only)?;
     let within = |part: &&Part| match &wanted {
         None => true,
@@ -265,20 +265,22 @@ pub fn segment(
         probabilities: false,
         ..*options
     };
-    for (number, part) in parts.iter().enumerate() {
+    let mut names = task.names.clone();
+    for part in &parts {
         let model = Model::open(&model_of(directory, part.dataset)?, choice)?;
-        let mut tell = |done: usize, of: usize| progress([number + 1, parts.len()], done, of);
+        if task.names.is_empty() {
+            names.extend(model.plans.labels.names());
+        }
         for piece in pieces(&coarse, task.parts.len() > 1) {
-            let [nx, ny, nz] = coarse.grid.size;
+            let [nx, ny, _] = coarse.grid.size;
             let own = crop(
                 &coarse,
                 [0, 0, piece.read[0]],
                 [nx - 1, ny - 1, piece.read[1] - 1],
             )?;
             let found = model
-                .segment(std::slice::from_ref(&own), &options, &mut tell)?
+                .segment(std::slice::from_ref(&own), &options, progress)?
                 .labels;
-            debug_assert!(piece.keep[1] <= nz);
             let skip = (piece.keep[0] - piece.read[0]) * nx * ny;
             let to = &mut map.data[piece.keep[0] * nx * ny..piece.keep[1] * nx * ny];
             for (to, &label) in to.iter_mut().zip(&found.data[skip..]) {
@@ -302,11 +304,12 @@ pub fn segment(
         {
             *label = 0;
         }
+        names.retain(|label, _| !(12..=15).contains(label));
     }
     let back = labels_at(&map, &upright.grid);
     let mut back = reorient(&back, own_axes(&scan.grid))?;
     back.grid = scan.grid.clone();
-    Ok(back)
+    Ok((back, names))
 }
 
 /// The directions in which a grid's axes run.

@@ -131,8 +131,8 @@ impl CaseArgs {
     /// A [`Failure`] of kind usage without `--mask`, or without a label in `plan`.
     pub fn mask(&self, plan: &Plan) -> anyhow::Result<PathBuf> {
         let mask = self.mask.clone().ok_or_else(|| {
-            Failure::usage("segmentation is not available yet")
-                .with_help("give the bone with --mask MASK --label K")
+            Failure::usage("--mask is missing, and there are no built-in segmentation weights yet")
+                .with_help("give the bone with --mask MASK --label K; `osteoload segment` makes a mask with an nnU-Net v2 model")
         })?;
         if plan.subject.label.is_empty() && plan.subject.level != Some(LevelChoice::All) {
             return Err(Failure::usage("--mask is given without --label")

@@ -39,7 +39,7 @@ pub fn demo(request: &DemoRequest, progress: &mut Progress) -> anyhow::Result<Fi
     let mut results = Vec::new();
     progress.note(
         "the bone is taken from the synthetic patient's own truth mask: \
-         automatic segmentation is not part of this version yet",
+         there are no built-in segmentation weights yet",
     );
     for &bone in &request.bones {
         let patient = out.join(&format!("patient-{bone}"));

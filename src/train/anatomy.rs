@@ -30,8 +30,14 @@ pub struct Anatomy {
     top: f32,
 }
 
+/// Most classes of an anatomy.
+pub const MOST_CLASSES: usize = 4;
+
+/// Distance of a class that is nowhere near, mm.
+const FAR_MM: f32 = 60.0;
+
 /// Distances at one point, mm, by class.
-pub type At = [f32; 4];
+pub type At = [f32; MOST_CLASSES];
 
 impl Anatomy {
     /// Measures a label map.
@@ -51,7 +57,7 @@ impl Anatomy {
             let bone = map.select(labels);
             let mask = widened(&bone, &wide);
             if !mask.data.contains(&true) {
-                distances.push(vec![f16::from_f32(60.0); wide.len()]);
+                distances.push(vec![f16::from_f32(FAR_MM); wide.len()]);
                 surfaces.push(vec![]);
                 continue;
             }
@@ -78,7 +84,7 @@ impl Anatomy {
                 smooth
                     .data
                     .iter()
-                    .map(|&d| f16::from_f32(d.clamp(-60.0, 60.0)))
+                    .map(|&d| f16::from_f32(d.clamp(-FAR_MM, FAR_MM)))
                     .collect(),
             );
         }
@@ -124,7 +130,7 @@ impl Anatomy {
         }
         let [nx, ny, _] = self.size;
         let start = (low[2] * ny + low[1]) * nx + low[0];
-        let mut out = [60.0; 4];
+        let mut out = [FAR_MM; MOST_CLASSES];
         for (out, distances) in out.iter_mut().zip(&self.distances) {
             let row = |offset: usize| {
                 let (a, b) = (

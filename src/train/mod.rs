@@ -4,6 +4,7 @@ mod anatomy;
 mod paint;
 mod picture;
 mod plan;
+mod scenery;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,8 +16,9 @@ use segmentation::network::{Device, Network};
 use segmentation::training::{Parameters, Samples as _, Trainer};
 use serde_json::json;
 
-use crate::output_dir::{write_file, write_file_with};
+use crate::output_dir::{PROVENANCE_FILE, write_file, write_file_with};
 use crate::progress::Progress;
+use crate::provenance::Provenance;
 use anatomy::Anatomy;
 use paint::Painter;
 use picture::Seen;
@@ -37,6 +39,11 @@ pub struct TrainRequest {
     pub at_most: Option<u64>,
 }
 
+/// Label maps that are learned from, and those that are only judged by, as nnU-Net names the folders.
+const LEARNED: &str = "labelsTr";
+const JUDGED: &str = "labelsTs";
+/// The weights in a model folder.
+const WEIGHTS: &str = "fold_0/checkpoint_final.safetensors";
 /// Samples that are drawn at every judgement.
 const PICTURED: u64 = 12;
 
@@ -61,13 +68,32 @@ pub fn train(request: &TrainRequest, progress: &mut Progress) -> anyhow::Result<
     let plan = &request.plan;
     progress.stage("read");
     let painter = plan.painter(
-        anatomies(&request.data.join("labelsTr"), plan)?,
+        anatomies(&request.data.join(LEARNED), plan)?,
         plan.training.seed,
     );
-    let held_out = request.data.join("labelsTs");
+    let held_out = request.data.join(JUDGED);
     let judge = plan.painter(anatomies(&held_out, plan)?, plan.training.seed ^ 0x5EED);
     std::fs::create_dir_all(request.out.join("fold_0"))
         .with_context(|| format!("{} cannot be made", request.out.display()))?;
+    provenance(request)?;
+    let state = request.out.join("checkpoint_latest.safetensors");
+    let log = request.out.join("training.csv");
+    if !request.resume {
+        // What an earlier training left must not pass for this one's, should it be stopped before its first judgement.
+        for file in [
+            &state,
+            &log,
+            &request.out.join(WEIGHTS),
+            &request.out.join("samples.png"),
+        ] {
+            match std::fs::remove_file(file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("{}", file.display()));
+                }
+                _ => {}
+            }
+        }
+    }
     write_file(&request.out.join("train.toml"), plan.to_toml()?.as_bytes())?;
     write_file(
         &request.out.join("plans.json"),
@@ -77,8 +103,6 @@ pub fn train(request: &TrainRequest, progress: &mut Progress) -> anyhow::Result<
         &request.out.join("dataset.json"),
         plan.dataset_json().to_string().as_bytes(),
     )?;
-    let state = request.out.join("checkpoint_latest.safetensors");
-    let log = request.out.join("training.csv");
     let architecture = plan.architecture();
     let (mut trainer, mut rows) = match request.resume && state.is_file() {
         true => (
@@ -147,6 +171,20 @@ pub fn train(request: &TrainRequest, progress: &mut Progress) -> anyhow::Result<
     Ok(last)
 }
 
+/// Writes `provenance.json`: the label maps by their hashes, the program, the machine.
+fn provenance(request: &TrainRequest) -> anyhow::Result<()> {
+    let mut provenance = Provenance::of_this_process("osteoload train", solver::Device::Cpu);
+    for folder in [LEARNED, JUDGED] {
+        for file in label_maps(&request.data.join(folder))? {
+            provenance.add_input(folder, &file)?;
+        }
+    }
+    write_file(
+        &request.out.join(PROVENANCE_FILE),
+        provenance.to_json()?.as_bytes(),
+    )
+}
+
 /// Number of parameters of a plan's network.
 ///
 /// # Errors
@@ -157,7 +195,7 @@ pub fn parameter_count(plan: &Plan) -> anyhow::Result<usize> {
 }
 
 /// The label maps of a folder, by the order of their names.
-fn anatomies(folder: &Path, plan: &Plan) -> anyhow::Result<Vec<Anatomy>> {
+fn label_maps(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("{}", folder.display()))?;
     let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.map(|entry| entry.path()))
@@ -169,7 +207,12 @@ fn anatomies(folder: &Path, plan: &Plan) -> anyhow::Result<Vec<Anatomy>> {
         "{} holds no label map (.nii.gz)",
         folder.display()
     );
-    files
+    Ok(files)
+}
+
+/// The label maps of a folder, measured.
+fn anatomies(folder: &Path, plan: &Plan) -> anyhow::Result<Vec<Anatomy>> {
+    label_maps(folder)?
         .par_iter()
         .map(|file| {
             let map = imaging::read_labels(file)?;
@@ -278,7 +321,7 @@ fn keep(
         ("judged_dice".to_owned(), json!(judged.dice).to_string()),
         ("seed".to_owned(), plan.training.seed.to_string()),
     ]);
-    let file = out.join("fold_0/checkpoint_final.safetensors");
+    let file = out.join(WEIGHTS);
     let partial = file.with_extension("partial");
     weights
         .to_stored()

@@ -9,6 +9,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use segmentation::training::{Sample, Samples};
 
 use super::anatomy::{Anatomy, At};
+use super::scenery::{Cloud, Draw, Lump, Tube, between};
 
 /// How CT numbers reach the network: clipped, shifted, scaled.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,93 +49,6 @@ impl Samples for Painter {
     fn sample(&self, index: u64) -> segmentation::Result<Sample> {
         Ok(Scene::drawn(self, index).painted())
     }
-}
-
-/// A stream of random numbers.
-struct Draw(ChaCha8Rng);
-
-impl Draw {
-    fn unit(&mut self) -> f32 {
-        (self.0.next_u32() >> 8) as f32 / (1 << 24) as f32
-    }
-
-    fn between(&mut self, low: f32, high: f32) -> f32 {
-        low + self.unit() * (high - low)
-    }
-
-    fn chance(&mut self, part: f32) -> bool {
-        self.unit() < part
-    }
-
-    fn normal(&mut self) -> f32 {
-        // Sum of four even numbers, as the synthetic patients draw theirs.
-        let sum: f32 = (0..4).map(|_| self.unit()).sum();
-        (sum - 2.0) * 1.732
-    }
-
-    fn direction(&mut self) -> [f32; 3] {
-        let v = [self.normal(), self.normal(), self.normal()];
-        let length = v.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-3);
-        v.map(|x| x / length)
-    }
-}
-
-/// Smooth noise about 0 with a spread of about ±1: random values on a lattice, linear between them.
-struct Cloud {
-    step: f32,
-    size: [usize; 3],
-    values: Vec<f32>,
-}
-
-impl Cloud {
-    /// Over `extent` mm with features of `feature` mm.
-    fn drawn(draw: &mut Draw, extent: [f32; 3], feature: f32) -> Self {
-        let size = extent.map(|e| (e / feature).ceil() as usize + 2);
-        let values = (0..size.iter().product())
-            .map(|_| draw.between(-1.7, 1.7))
-            .collect();
-        Self {
-            step: 1.0 / feature,
-            size,
-            values,
-        }
-    }
-
-    /// At a place in mm from the corner of the patch (z, y, x).
-    fn at(&self, place: [f32; 3]) -> f32 {
-        let mut low = [0usize; 3];
-        let mut part = [0.0f32; 3];
-        for axis in 0..3 {
-            let x = (place[axis] * self.step).clamp(0.0, (self.size[axis] - 2) as f32 + 0.999);
-            low[axis] = x as usize;
-            part[axis] = x - low[axis] as f32;
-        }
-        let [_, ny, nx] = self.size;
-        let start = (low[0] * ny + low[1]) * nx + low[2];
-        let row = |offset: usize| {
-            let (a, b) = (self.values[start + offset], self.values[start + offset + 1]);
-            a + part[2] * (b - a)
-        };
-        let (front, back) = (row(0), row(nx));
-        let below = front + part[1] * (back - front);
-        let (front, back) = (row(ny * nx), row(ny * nx + nx));
-        let above = front + part[1] * (back - front);
-        below + part[0] * (above - below)
-    }
-}
-
-/// A rod or vessel: a straight tube.
-struct Tube {
-    point: [f32; 3],
-    direction: [f32; 3],
-    radius: f32,
-    hu: f32,
-}
-
-/// A lump of bone that is no bone of the classes.
-struct Lump {
-    centre: [f32; 3],
-    half: [f32; 3],
 }
 
 /// Everything drawn for one sample. Places are mm from the corner of the patch, z, y, x.
@@ -543,32 +457,6 @@ impl<'a> Scene<'a> {
             }
         }
         found
-    }
-}
-
-fn between(a: [f32; 3], b: [f32; 3]) -> f32 {
-    (0..3)
-        .map(|axis| (a[axis] - b[axis]).powi(2))
-        .sum::<f32>()
-        .sqrt()
-}
-
-impl Tube {
-    fn distance(&self, place: [f32; 3]) -> f32 {
-        let offset: [f32; 3] = std::array::from_fn(|axis| place[axis] - self.point[axis]);
-        let along: f32 = (0..3).map(|axis| offset[axis] * self.direction[axis]).sum();
-        let square: f32 = offset.iter().map(|x| x * x).sum();
-        (square - along * along).max(0.0).sqrt()
-    }
-}
-
-impl Lump {
-    /// Signed distance to the ellipsoid, good near its surface.
-    fn distance(&self, place: [f32; 3]) -> f32 {
-        let ratio =
-            (0..3).map(|axis| ((place[axis] - self.centre[axis]) / self.half[axis]).powi(2));
-        let least = self.half.iter().copied().fold(f32::INFINITY, f32::min);
-        (ratio.sum::<f32>().sqrt() - 1.0) * least
     }
 }
 

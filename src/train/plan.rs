@@ -6,7 +6,7 @@ use segmentation::training::{Optimiser, Schedule, TrainPlan};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::anatomy::{Anatomy, Classes};
+use super::anatomy::{Anatomy, Classes, MOST_CLASSES};
 use super::paint::{Painter, Range};
 use crate::exit::Failure;
 
@@ -63,8 +63,76 @@ impl Plan {
         }
         let text =
             std::fs::read_to_string(name).with_context(|| format!("the train plan {name}"))?;
-        let plan = toml::from_str(&text);
-        plan.map_err(|error| Failure::usage(format!("the train plan {name}: {error}")).into())
+        let plan: Self = toml::from_str(&text)
+            .map_err(|error| Failure::usage(format!("the train plan {name}: {error}")))?;
+        plan.check()
+            .map_err(|reason| Failure::usage(format!("the train plan {name}: {reason}")))?;
+        Ok(plan)
+    }
+
+    /// Why nothing can be trained by this plan, if nothing can.
+    fn check(&self) -> Result<(), String> {
+        let classes = self.classes.len();
+        if !(1..=MOST_CLASSES).contains(&classes) || self.names.len() != classes {
+            return Err(format!(
+                "{classes} `classes` and {} `names`; 1 to {MOST_CLASSES} of each are possible",
+                self.names.len()
+            ));
+        }
+        let stages = self.features.len();
+        if !(2..=8).contains(&stages)
+            || self.encoder.len() != stages
+            || self.decoder.len() != stages - 1
+        {
+            return Err(format!(
+                "{stages} `features`, {} `encoder` and {} `decoder` entries; 2 to 8 stages are possible, with one decoder step less",
+                self.encoder.len(),
+                self.decoder.len()
+            ));
+        }
+        let counts = self
+            .features
+            .iter()
+            .chain(&self.encoder)
+            .chain(&self.decoder);
+        if counts.clone().any(|n| !(1..=4096).contains(n)) {
+            return Err(
+                "`features`, `encoder` and `decoder` must hold numbers from 1 to 4096".into(),
+            );
+        }
+        let factor = 1 << (stages - 1);
+        let patch = self.training.patch;
+        if patch
+            .iter()
+            .any(|&n| !(2 * factor..=512).contains(&n) || !n.is_multiple_of(factor))
+        {
+            return Err(format!(
+                "`patch` {patch:?}; multiples of {factor}, at least {}, are possible",
+                2 * factor
+            ));
+        }
+        if self.judge_every == 0 || self.judged_samples == 0 {
+            return Err("`judge_every` and `judged_samples` must be positive".into());
+        }
+        let lengths = [
+            Some(self.spacing_mm),
+            self.coarse_mm,
+            Some(self.normalisation_hu[1]),
+        ];
+        if lengths
+            .into_iter()
+            .flatten()
+            .any(|v| !(v.is_finite() && v > 0.0))
+        {
+            return Err(
+                "`spacing_mm`, `coarse_mm` and the second of `normalisation_hu` must be positive"
+                    .into(),
+            );
+        }
+        match self.clip_hu[0] < self.clip_hu[1] && self.normalisation_hu[0].is_finite() {
+            true => Ok(()),
+            false => Err("`clip_hu` must rise and `normalisation_hu` be numbers".into()),
+        }
     }
 
     fn built_in(name: &str) -> Option<Self> {

@@ -204,6 +204,29 @@ fn a_training_goes_on_where_it_was_stopped_and_its_model_segments() {
     assert!(refused(2, with(&plan, &data, &[])).contains("--resume"));
     assert!(refused(3, with(&plan, directory.path(), &["--resume"])).contains("labelsTr"));
     assert!(refused(2, with("no-such-plan", &data, &[])).contains("builtin-femur-coarse"));
+    let text = std::fs::read_to_string(&plan).expect("a plan");
+    for (from, to, named) in [
+        ("judge_every = 60", "judge_every = 0", "judge_every"),
+        (
+            "names = [\"bone\"]",
+            "names = [\"bone\", \"other\"]",
+            "names",
+        ),
+        ("spacing_mm = 4.0", "spacing_mm = 0.0", "spacing_mm"),
+        ("16,\n    16,\n    16", "16,\n    16,\n    17", "patch"),
+    ] {
+        assert!(text.contains(from), "{from} in {text}");
+        std::fs::write(&other, text.replace(from, to)).expect("a plan");
+        let reason = refused(2, with(name(&other), &data, &[]));
+        assert!(reason.contains(named), "{reason}");
+    }
+    // A fresh start leaves nothing of the old training, even when it is stopped at once.
+    std::fs::remove_dir_all(data.join("labelsTs")).expect("removed");
+    refused(3, with(&plan, &data, &["--overwrite"]));
+    assert!(
+        whole.join("training.csv").is_file(),
+        "refused before anything was touched"
+    );
 }
 
 #[test]

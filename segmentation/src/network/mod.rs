@@ -3,6 +3,7 @@
 //! All are written for five axes (batch, channel, z, y, x); a 2D network is one whose kernels and strides are 1 along z.
 
 mod block;
+mod cpu;
 mod kernel;
 mod operations;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod planar;
 mod reference;
 mod residual;
 mod runner;
+mod tape;
 mod unet;
 mod weights;
 

@@ -19,7 +19,10 @@ pub enum Device {
 }
 
 /// A network with its weights on a device.
-pub struct Network(Box<dyn Forward>);
+pub struct Network {
+    inputs: usize,
+    on: Box<dyn Forward>,
+}
 
 impl std::fmt::Debug for Network {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -60,7 +63,7 @@ impl Network {
         weights: &mut dyn Weights,
         device: Device,
     ) -> Result<Self> {
-        Ok(Self(match device {
+        let on: Box<dyn Forward> = match device {
             Device::Cpu => {
                 let device = FlexDevice;
                 let network = UNet::<Flex>::new(architecture, weights, &device)?;
@@ -78,15 +81,27 @@ impl Network {
                     "this program was built without CUDA; build it with --features cuda".into(),
                 ));
             }
-        }))
+        };
+        Ok(Self {
+            inputs: architecture.inputs,
+            on,
+        })
     }
 
     /// Logits (batch, class, z, y, x) of a batch (batch, channel, z, y, x).
     ///
     /// # Errors
-    /// [`Error::Device`] when the device gives no result.
+    /// [`Error::Parameter`] when the batch is not of that shape, [`Error::Device`] when the device gives no result.
     pub fn forward(&self, batch: Vec<f32>, shape: [usize; 5]) -> Result<Vec<f32>> {
-        self.0.forward(batch, shape)
+        let voxels: usize = shape.iter().product();
+        if voxels == 0 || batch.len() != voxels || shape[1] != self.inputs {
+            return Err(Error::Parameter(format!(
+                "{} values for a batch of {shape:?} (the network takes {} channels)",
+                batch.len(),
+                self.inputs
+            )));
+        }
+        self.on.forward(batch, shape)
     }
 }
 
@@ -117,6 +132,13 @@ impl SliceNetwork {
     /// # Errors
     /// [`Error::Parameter`] for other sides.
     pub fn forward(&self, batch: Vec<f32>, shape: [usize; 4]) -> Result<Vec<f32>> {
+        let voxels: usize = shape.iter().product();
+        if voxels == 0 || batch.len() != voxels {
+            return Err(Error::Parameter(format!(
+                "{} values for slices of {shape:?}",
+                batch.len()
+            )));
+        }
         if !(shape[2].is_multiple_of(32) && shape[3].is_multiple_of(32)) {
             return Err(Error::Parameter(format!(
                 "slices of {} × {} pixels; both must be multiples of 32",

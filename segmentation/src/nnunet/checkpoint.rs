@@ -23,7 +23,7 @@ pub struct Checkpoint {
 }
 
 /// Python objects that trainers leave in a checkpoint and that mean nothing here.
-const HARMLESS: [&str; 12] = [
+const HARMLESS: [&str; 13] = [
     "torch.Tensor",
     "torch.tensor",
     "torch.device",
@@ -36,7 +36,29 @@ const HARMLESS: [&str; 12] = [
     "numpy.core.multiarray._reconstruct",
     "numpy._core.multiarray._reconstruct",
     "_codecs.encode",
+    "int",
 ];
+
+/// Types of numbers, which stand as `torch.float32` or `numpy.float64`.
+const NUMBERS: [&str; 12] = [
+    "float16", "bfloat16", "float32", "float64", "float", "half", "double", "int8", "int16",
+    "int32", "int64", "bool",
+];
+
+/// Whether a Python object of that name is data rather than a call.
+fn is_harmless(name: &str) -> bool {
+    let number = |module: &str| {
+        let own = name.strip_prefix(module);
+        own.is_some_and(|own| NUMBERS.contains(&own) || (module == "torch." && is_storage(own)))
+    };
+    HARMLESS.contains(&name) || number("torch.") || number("numpy.")
+}
+
+/// `FloatStorage` and its kin.
+fn is_storage(name: &str) -> bool {
+    name.strip_suffix("Storage")
+        .is_some_and(|kind| kind.chars().all(char::is_alphabetic))
+}
 
 impl Checkpoint {
     /// Reads a `.pth` file of PyTorch, of which no code is run, or a `.safetensors` file.
@@ -54,7 +76,7 @@ impl Checkpoint {
     fn read_safetensors(path: &Path) -> Result<Self> {
         let (weights, facts) = Stored::read_safetensors(path)?;
         let axes = facts.get("inference_allowed_mirroring_axes");
-        let mirror_axes = match axes {
+        let mirror_axes: Vec<usize> = match axes {
             Some(text) => serde_json::from_str(text).map_err(|_| {
                 Error::model(
                     path,
@@ -65,7 +87,7 @@ impl Checkpoint {
         };
         Ok(Self {
             weights,
-            mirror_axes,
+            mirror_axes: checked_axes(path, mirror_axes)?,
             configuration: facts.get("configuration").cloned(),
             trainer: facts.get("trainer_name").cloned(),
         })
@@ -138,15 +160,24 @@ fn axes(path: &Path, value: Option<&PickleValue>) -> Result<Vec<usize>> {
     let Some(PickleValue::List(list)) = value else {
         return Ok(vec![]);
     };
-    list.iter()
-        .map(|axis| match axis {
-            PickleValue::Int(axis @ 0..=2) => Ok(*axis as usize),
-            other => Err(Error::model(
-                path,
-                format!("inference_allowed_mirroring_axes holds {other:?}, not 0, 1 or 2"),
-            )),
-        })
-        .collect()
+    let axis = |axis: &PickleValue| match axis {
+        PickleValue::Int(axis) => usize::try_from(*axis).unwrap_or(usize::MAX),
+        _ => usize::MAX,
+    };
+    checked_axes(path, list.iter().map(axis).collect())
+}
+
+/// Each axis once, and none but 0, 1 and 2.
+fn checked_axes(path: &Path, mut axes: Vec<usize>) -> Result<Vec<usize>> {
+    axes.sort_unstable();
+    axes.dedup();
+    match axes.iter().all(|axis| *axis <= 2) {
+        true => Ok(axes),
+        false => Err(Error::model(
+            path,
+            "inference_allowed_mirroring_axes holds something else than 0, 1 and 2",
+        )),
+    }
 }
 
 /// The canonical name of a parameter; `None` for an alias of another.
@@ -163,11 +194,7 @@ fn refused(path: &Path, value: &PickleValue) -> Option<Error> {
         PickleValue::List(list) => list.iter().find_map(|value| refused(path, value)),
         PickleValue::Dict(table) => table.values().find_map(|value| refused(path, value)),
         PickleValue::Unsupported(name) => {
-            let harmless = HARMLESS.contains(&name.as_str())
-                || name.starts_with("torch.")
-                || name.starts_with("numpy.")
-                || matches!(name.as_str(), "int" | "builtins.int");
-            (!harmless).then(|| {
+            (!is_harmless(name)).then(|| {
                 Error::unsupported(
                     path,
                     format!(

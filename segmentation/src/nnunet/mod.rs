@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod export;
+mod json;
 mod model;
 pub mod planner;
 mod plans;

@@ -1,5 +1,6 @@
 //! A model folder, opened once and run on any number of scans.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -197,6 +198,20 @@ impl Model {
                 options.step
             )));
         }
+        let edge = self
+            .plans
+            .patch
+            .iter()
+            .copied()
+            .filter(|&n| n > 1)
+            .min()
+            .unwrap_or(1);
+        if options.step * (edge as f64) < 1.0 {
+            return Err(Error::Parameter(format!(
+                "step {} of a tile of {edge} voxels is less than a voxel",
+                options.step
+            )));
+        }
         let first = scan
             .first()
             .ok_or_else(|| Error::Image("no channel given".into()))?;
@@ -210,28 +225,25 @@ impl Model {
                     ..*options
                 };
                 let labels = model.segment(scan, &options, progress)?.labels;
-                Some(self.as_read(&labels)?)
+                let read = self.as_read(&labels)?;
+                Some(read.data.iter().map(|&l| l as i16).collect::<Vec<i16>>())
             }
             None => None,
         };
-        let read: Vec<Volume<f32>> = scan
-            .iter()
-            .map(|volume| self.as_read(volume))
-            .collect::<Result<_>>()?;
-        let grid = read[0].grid.clone();
+        let mut grid = first.grid.clone();
+        let mut data = Vec::with_capacity(scan.len() * first.data.len());
+        for volume in scan {
+            let read = self.as_read(volume)?;
+            data.extend_from_slice(&read.data);
+            grid.clone_from(&read.grid);
+        }
         let [x, y, z] = grid.size;
         let [sx, sy, sz] = grid.spacing_mm;
-        let array = Channels {
-            shape: [z, y, x],
-            data: read.into_iter().flat_map(|volume| volume.data).collect(),
-        };
-        let previous = previous.map(|labels| Channels {
-            shape: [z, y, x],
-            data: labels.data.iter().map(|&l| l as i16).collect(),
-        });
-        let prepared = prepare(&self.plans, &array, [sz, sy, sx], previous.as_ref())?;
-        drop(array);
-        let (map, logits) = self.predict(&prepared, options, progress)?;
+        let shape = [z, y, x];
+        let array = Channels { shape, data };
+        let previous = previous.map(|data| Channels { shape, data });
+        let mut prepared = prepare(&self.plans, array, [sz, sy, sx], previous)?;
+        let (map, logits) = self.predict(&mut prepared, options, progress)?;
         let labels = self.restored(
             &prepared,
             &Channels {
@@ -277,10 +289,13 @@ impl Model {
     }
 
     /// The volume as the model's reader would have it.
-    fn as_read<T: Copy + Send + Sync>(&self, volume: &Volume<T>) -> Result<Volume<T>> {
+    fn as_read<'a, T: Copy + Send + Sync>(
+        &self,
+        volume: &'a Volume<T>,
+    ) -> Result<Cow<'a, Volume<T>>> {
         Ok(match self.plans.reader {
-            Reader::AsStored => volume.clone(),
-            Reader::Reoriented => reorient(volume, RAS)?,
+            Reader::AsStored => Cow::Borrowed(volume),
+            Reader::Reoriented => Cow::Owned(reorient(volume, RAS)?),
         })
     }
 
@@ -316,11 +331,13 @@ impl Model {
     /// Labels, and where asked for logits slice by slice, on the cropped scan.
     fn predict(
         &self,
-        prepared: &Prepared,
+        prepared: &mut Prepared,
         options: &Options,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<(Vec<u16>, Option<Vec<f32>>)> {
-        let shape = prepared.image.shape;
+        // The image is needed no longer than the networks run.
+        let image = std::mem::take(&mut prepared.image);
+        let shape = image.shape;
         let plans = &self.plans;
         let tiling = Tiling::new(shape, plans.patch, options.step, plans.is_2d());
         let weights = importance(plans.patch, plans.is_2d());
@@ -350,7 +367,7 @@ impl Model {
         match options.precision {
             Precision::Exact => {
                 let total = tiling.len() * self.networks.len();
-                let logits = logits_in_half(&prepared.image, &tiling, &weights, &ensemble, || {
+                let logits = logits_in_half(image, &tiling, &weights, &ensemble, || {
                     done += 1;
                     progress(done, total);
                 })?;
@@ -366,7 +383,7 @@ impl Model {
             Precision::Fast => {
                 let total = tiling.len();
                 logits_by_slice(
-                    &prepared.image,
+                    image,
                     &tiling,
                     &weights,
                     &ensemble,

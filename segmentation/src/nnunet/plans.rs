@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::json::{At, InOrder, integers, read_json};
 use crate::error::{Error, Result};
 use crate::network::{Architecture, Kind};
 
@@ -109,12 +109,10 @@ impl Labels {
     }
 }
 
-/// Reads a JSON file.
-pub(crate) fn read_json(path: &Path) -> Result<Value> {
-    let text = std::fs::read(path).map_err(|source| Error::io(path, source))?;
-    serde_json::from_slice(&text)
-        .map_err(|error| Error::model(path, format!("not a JSON file: {error}")))
-}
+/// Longest edge of a patch. A cube of it would not fit into any memory; what is larger is a damaged file.
+const LARGEST_PATCH: usize = 4096;
+/// Most stages of a network: a patch of the longest edge cannot be halved more often.
+const MOST_STAGES: usize = 13;
 
 impl Plans {
     /// The configuration of that name in a model folder's `plans.json` and `dataset.json`.
@@ -138,6 +136,11 @@ impl Plans {
         if !(dimensions == 2 || dimensions == 3) || !matches!(spacing_mm.len(), 2 | 3) {
             return Err(own.wrong(&format!(
                 "patch_size {patch:?} and spacing {spacing_mm:?} must have 2 or 3 entries"
+            )));
+        }
+        if patch.iter().any(|&n| n > LARGEST_PATCH) {
+            return Err(own.unsupported(&format!(
+                "patch_size {patch:?}; an edge of at most {LARGEST_PATCH} voxels is possible"
             )));
         }
         if patch.contains(&0) || spacing_mm.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
@@ -220,102 +223,6 @@ impl Plans {
     }
 }
 
-/// A JSON value, its file and its place in it, for errors that say where.
-struct At<'a> {
-    file: &'a Path,
-    place: String,
-    value: &'a Value,
-}
-
-impl<'a> At<'a> {
-    fn new(file: &'a Path, value: &'a Value) -> Self {
-        Self {
-            file,
-            place: String::new(),
-            value,
-        }
-    }
-
-    fn named(mut self, place: &str) -> Self {
-        self.place = place.to_owned();
-        self
-    }
-
-    fn get(&self, key: &str) -> Option<Self> {
-        let value = self.value.get(key).filter(|value| !value.is_null())?;
-        let place = match self.place.as_str() {
-            "" => key.to_owned(),
-            place => format!("{place}.{key}"),
-        };
-        Some(Self {
-            file: self.file,
-            place,
-            value,
-        })
-    }
-
-    fn field(&self, key: &str) -> Result<Self> {
-        self.get(key).ok_or_else(|| {
-            let within = match self.place.as_str() {
-                "" => String::new(),
-                place => format!(" in `{place}`"),
-            };
-            Error::model(self.file, format!("`{key}` is missing{within}"))
-        })
-    }
-
-    fn wrong(&self, reason: &str) -> Error {
-        Error::model(self.file, format!("{}: {reason}", self.place))
-    }
-
-    fn unsupported(&self, reason: &str) -> Error {
-        Error::unsupported(self.file, format!("{}: {reason}", self.place))
-    }
-
-    fn object(&self) -> Result<&'a Map<String, Value>> {
-        self.value
-            .as_object()
-            .ok_or_else(|| self.wrong("not a table"))
-    }
-
-    fn text(&self) -> Result<&'a str> {
-        self.value.as_str().ok_or_else(|| self.wrong("not a text"))
-    }
-
-    fn array(&self) -> Result<&'a Vec<Value>> {
-        self.value
-            .as_array()
-            .ok_or_else(|| self.wrong("not a list"))
-    }
-
-    fn number(&self) -> Result<f64> {
-        self.value
-            .as_f64()
-            .ok_or_else(|| self.wrong(&format!("{} is not a number", self.value)))
-    }
-
-    fn numbers(&self) -> Result<Vec<f64>> {
-        self.array()?
-            .iter()
-            .map(|value| {
-                value
-                    .as_f64()
-                    .ok_or_else(|| self.wrong(&format!("{value} is not a number")))
-            })
-            .collect()
-    }
-
-    fn integers(&self) -> Result<Vec<usize>> {
-        integers(self.value)
-            .ok_or_else(|| self.wrong(&format!("{} is not a list of whole numbers", self.value)))
-    }
-}
-
-fn integers(value: &Value) -> Option<Vec<usize>> {
-    let numbers = value.as_array()?.iter();
-    numbers.map(|v| usize::try_from(v.as_u64()?).ok()).collect()
-}
-
 /// A configuration with what it inherits filled in; its own entries win.
 fn resolve(configurations: &At<'_>, name: &str, depth: usize) -> Result<Value> {
     let known = configurations.object()?;
@@ -358,32 +265,6 @@ fn channel_names(dataset: &At<'_>) -> Result<Vec<String>> {
                 .ok_or_else(|| names.wrong(&format!("channel {channel} is missing")))
         })
         .collect()
-}
-
-/// The entries of a table in the order of the file, which the order of regions depends on.
-struct InOrder(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for InOrder {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = InOrder;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a table")
-            }
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> std::result::Result<InOrder, A::Error> {
-                let mut entries = vec![];
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(InOrder(entries))
-            }
-        }
-        deserializer.deserialize_map(Entries)
-    }
 }
 
 fn labels(dataset: &At<'_>) -> Result<Labels> {
@@ -561,6 +442,9 @@ fn architecture(
     let kernels = per_axis(&arguments.field(kernels_key)?, dimensions)?;
     let strides = per_axis(&arguments.field(strides_key)?, dimensions)?;
     let stages = strides.len();
+    if !(2..=MOST_STAGES).contains(&stages) {
+        return Err(arguments.wrong(&format!("{stages} stages; a U-Net has 2 to {MOST_STAGES}")));
+    }
     let encoder = match kind {
         _ if old => "n_conv_per_stage_encoder",
         Kind::Plain => "n_conv_per_stage",
@@ -569,7 +453,9 @@ fn architecture(
     let features = if old {
         let base = arguments.field("UNet_base_num_features")?.number()? as usize;
         let most = arguments.field("unet_max_num_features")?.number()? as usize;
-        (0..stages).map(|stage| (base << stage).min(most)).collect()
+        (0..stages)
+            .map(|stage| base.saturating_mul(1 << stage).min(most))
+            .collect()
     } else {
         per_stage(&arguments.field("features_per_stage")?, stages)?
     };

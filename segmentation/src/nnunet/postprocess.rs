@@ -6,7 +6,7 @@ use imaging::LabelMap;
 use imaging::components::{Connectivity, label_components};
 use serde_json::Value;
 
-use super::plans::read_json;
+use super::json::read_json;
 use crate::error::{Error, Result};
 
 /// Steps of a `postprocessing.json`.

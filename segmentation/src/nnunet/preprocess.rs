@@ -32,11 +32,11 @@ pub struct Prepared {
 /// far apart.
 pub fn prepare(
     plans: &Plans,
-    scan: &Channels<f32>,
+    scan: Channels<f32>,
     spacing_mm: [f64; 3],
-    previous: Option<&Channels<i16>>,
+    previous: Option<Channels<i16>>,
 ) -> Result<Prepared> {
-    check(plans, scan)?;
+    check(plans, &scan)?;
     let axes = plans.transpose_forward;
     let scan = scan.transposed(axes);
     let spacing_mm = axes.map(|axis| spacing_mm[axis]);
@@ -54,9 +54,8 @@ pub fn prepare(
         }
     }
     let (low, high) = nonzero_box(&scan)?;
-    let mut cropped = scan.cropped(low, high);
     let shape_before_crop = scan.shape;
-    drop(scan);
+    let mut cropped = scan.into_cropped(low, high);
     normalise(plans, &mut cropped)?;
     let cropped_shape = cropped.shape;
     let shape = new_shape(cropped_shape, spacing_mm, network_spacing_mm);
@@ -65,10 +64,10 @@ pub fn prepare(
             "the scan of {cropped_shape:?} voxels (z, y, x) has none left at the model's spacing {network_spacing_mm:?} mm"
         )));
     }
-    let mut image = resample_image(&cropped, shape, spacing_mm, network_spacing_mm);
+    let mut image = resample_image(cropped, shape, spacing_mm, network_spacing_mm);
     if let Some(previous) = previous {
-        let labels = previous.transposed(axes).cropped(low, high);
-        let labels = resample_labels(&labels, shape, spacing_mm, network_spacing_mm);
+        let labels = previous.transposed(axes).into_cropped(low, high);
+        let labels = resample_labels(labels, shape, spacing_mm, network_spacing_mm);
         for label in plans.labels.names().into_keys() {
             let one = |&found: &i16| f32::from(u8::from(i32::from(found) == i32::from(label)));
             image.data.extend(labels.data.iter().map(one));
@@ -84,7 +83,7 @@ pub fn prepare(
     })
 }
 
-/// Voxels further apart than this show no bone, whatever the model was trained on.
+/// Voxels further apart than this show no bone, whatever the model was trained on: a limit of ours, four cortices of a femur wide.
 const COARSEST_MM: f64 = 8.0;
 
 fn check(plans: &Plans, scan: &Channels<f32>) -> Result<()> {

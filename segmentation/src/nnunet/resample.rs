@@ -215,13 +215,13 @@ fn spline_coefficients(rows: &[f64], width: usize) -> Vec<f64> {
 
 /// Resamples images to `shape` with cubic splines.
 pub fn resample_image(
-    image: &Channels<f32>,
+    image: Channels<f32>,
     shape: [usize; 3],
     current: [f64; 3],
     new: [f64; 3],
 ) -> Channels<f32> {
     if image.shape == shape {
-        return image.clone();
+        return image;
     }
     let data: Vec<f32> = (0..image.channels())
         .flat_map(|channel| {
@@ -352,13 +352,13 @@ pub fn logit_taps(from: [usize; 3], to: [usize; 3], current: [f64; 3], new: [f64
 /// Resamples a label map to `shape`: the label of the largest linear share; of equal shares the nearest voxel's, if it is among
 /// them, else the smallest.
 pub fn resample_labels(
-    labels: &Channels<i16>,
+    labels: Channels<i16>,
     shape: [usize; 3],
     current: [f64; 3],
     new: [f64; 3],
 ) -> Channels<i16> {
     if labels.shape == shape {
-        return labels.clone();
+        return labels;
     }
     let from = labels.shape;
     let taps = logit_taps(from, shape, current, new);

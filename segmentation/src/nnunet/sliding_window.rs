@@ -200,13 +200,14 @@ fn swap_ends(values: &mut [f32], count: usize, length: usize) {
 /// # Errors
 /// Those of the network.
 pub fn logits_in_half(
-    image: &Channels<f32>,
+    image: Channels<f32>,
     tiling: &Tiling,
     weights: &[f16],
     ensemble: &Ensemble<'_>,
     mut tile_done: impl FnMut(),
 ) -> Result<Channels<f16>> {
     let [before, after] = tiling.padding;
+    let shape = image.shape;
     let padded = image.padded(before, after, 0.0);
     let zero = f16::from_f32(0.0);
     let mut folds: Option<Channels<f16>> = None;
@@ -261,8 +262,8 @@ pub fn logits_in_half(
             "logits are too large for half precision; use --precision fast".into(),
         ));
     }
-    let high = std::array::from_fn(|axis| before[axis] + image.shape[axis]);
-    Ok(logits.cropped(before, high))
+    let high = std::array::from_fn(|axis| before[axis] + shape[axis]);
+    Ok(logits.into_cropped(before, high))
 }
 
 /// Rows of a tile: their place in the image, in the tile, and their length.
@@ -284,7 +285,7 @@ fn rows(
 /// # Errors
 /// Those of the network and of `slice`.
 pub fn logits_by_slice(
-    image: &Channels<f32>,
+    image: Channels<f32>,
     tiling: &Tiling,
     weights: &[f16],
     ensemble: &Ensemble<'_>,
@@ -292,6 +293,7 @@ pub fn logits_by_slice(
     mut slice: impl FnMut(Vec<f32>) -> Result<()>,
 ) -> Result<()> {
     let [before, after] = tiling.padding;
+    let shape = image.shape;
     let padded = image.padded(before, after, 0.0);
     let [depth, rows, columns] = padded.shape;
     let area = rows * columns;
@@ -343,8 +345,8 @@ pub fn logits_by_slice(
         let done = zs.get(index + 1).copied().unwrap_or(depth);
         while first < done {
             let Some(sums) = open.pop_front() else { break };
-            if (before[0]..before[0] + image.shape[0]).contains(&first) {
-                slice(mean(&sums, classes, [rows, columns], before, image.shape))?;
+            if (before[0]..before[0] + shape[0]).contains(&first) {
+                slice(mean(&sums, classes, [rows, columns], before, shape))?;
             }
             first += 1;
         }

@@ -254,11 +254,16 @@ impl Trainer {
         let network = UNet::<B>::new(&self.architecture, &mut &self.parameters, device)?;
         let [z, y, x] = self.plan.patch;
         let shape = [batch.len(), self.architecture.inputs, z, y, x];
-        let images: Vec<f32> = batch.iter().flat_map(|s| s.image.iter().copied()).collect();
-        let target: Vec<u8> = batch
+        let images = batch
             .iter()
-            .flat_map(|s| s.target.iter().copied())
-            .collect();
+            .map(|s| s.image.as_slice())
+            .collect::<Vec<_>>()
+            .concat();
+        let target = batch
+            .iter()
+            .map(|s| s.target.as_slice())
+            .collect::<Vec<_>>()
+            .concat();
         let images = Tensor::<B, 5>::from_data(TensorData::new(images, shape), device);
         let heads = match self.plan.deep_supervision {
             true => network.forward_all(images),

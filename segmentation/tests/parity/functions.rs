@@ -119,7 +119,7 @@ fn resampling_of_images_logits_and_labels() {
         let axis = case["axis"].as_u64().map(|axis| axis as usize);
         assert_eq!(separate_axis(current, new), axis, "{name}");
 
-        let cubic = resample_image(&image, shape, current, new);
+        let cubic = resample_image(image.clone(), shape, current, new);
         let wanted = &arrays[&format!("{name}_data_o3")];
         let off = kit::largest_difference(&cubic.data, &wanted.values);
         assert!(
@@ -158,7 +158,7 @@ fn resampling_of_images_logits_and_labels() {
             assert!(off <= unit, "{name}: {found} instead of {wanted}");
         }
 
-        let resampled = resample_labels(&labels, shape, current, new);
+        let resampled = resample_labels(labels.clone(), shape, current, new);
         let wanted = arrays[&format!("{name}_seg_o1")].channels(|v| v as i16);
         let differ = resampled
             .data

@@ -37,7 +37,7 @@ fn preprocessing_to_the_last_bit() {
         };
         let plans = Plans::read(&model, "3d_fullres").expect("plans");
         let (image, spacing) = array(&scan);
-        let prepared = prepare(&plans, &image, spacing, None).expect("a prepared scan");
+        let prepared = prepare(&plans, image, spacing, None).expect("a prepared scan");
         let wanted = arrays["data"].channels(|v| v as f32);
         assert_eq!(prepared.image.shape, wanted.shape, "{case}");
         let off = kit::largest_difference(&prepared.image.data, &arrays["data"].values);
@@ -62,7 +62,7 @@ fn logits_in_half_precision() {
             Checkpoint::read(&model.join("fold_0/checkpoint_final.pth")).expect("a checkpoint");
         let network = Network::new(&plans.architecture, &mut checkpoint.weights, Device::Cpu);
         let (image, spacing) = array(&scan);
-        let prepared = prepare(&plans, &image, spacing, None).expect("a prepared scan");
+        let prepared = prepare(&plans, image, spacing, None).expect("a prepared scan");
         let tiling = Tiling::new(prepared.image.shape, plans.patch, 0.5, false);
         let ensemble = Ensemble {
             networks: &[network.expect("a network")],
@@ -70,7 +70,8 @@ fn logits_in_half_precision() {
             classes: 3,
         };
         let weights = importance(plans.patch, false);
-        let logits = logits_in_half(&prepared.image, &tiling, &weights, &ensemble, || ());
+        let shape = prepared.image.shape;
+        let logits = logits_in_half(prepared.image, &tiling, &weights, &ensemble, || ());
         let logits: Vec<f32> = logits
             .expect("logits")
             .data
@@ -78,7 +79,7 @@ fn logits_in_half_precision() {
             .map(|v| v.to_f32())
             .collect();
         let wanted = &arrays["logits_f16"].values;
-        let total = total_weight(prepared.image.shape, &tiling, &weights);
+        let total = total_weight(shape, &tiling, &weights);
         assert_eq!(logits.len(), wanted.len());
         let mut off: f64 = 0.0;
         for (index, (found, wanted)) in logits.iter().zip(wanted).enumerate() {
