@@ -85,6 +85,19 @@ fn is_permutation(axes: &[AxisDirection; 3]) -> bool {
     seen == [true; 3]
 }
 
+/// The world directions that the array axes of a grid run closest to: what [`reorient`] takes to bring a volume back to it.
+pub fn axes_of(grid: &Grid) -> [AxisDirection; 3] {
+    grid.closest_axes()
+        .map(|(axis, forward)| match (axis, forward) {
+            (0, true) => AxisDirection::Left,
+            (0, false) => AxisDirection::Right,
+            (1, true) => AxisDirection::Posterior,
+            (1, false) => AxisDirection::Anterior,
+            (_, true) => AxisDirection::Superior,
+            (_, false) => AxisDirection::Inferior,
+        })
+}
+
 /// Permutes and flips the array axes so that they run closest to the directions `axes`. No value
 /// changes and every voxel keeps its world position; an oblique grid stays oblique.
 ///
@@ -273,6 +286,17 @@ mod tests {
             }
         }
         codes
+    }
+
+    #[test]
+    fn a_volume_goes_back_to_the_axes_of_its_grid() {
+        let volume = pattern([3, 4, 5]);
+        for code in codes() {
+            let stored = reorient(&volume, parse_axis_code(&code).unwrap()).unwrap();
+            let back = reorient(&to_ras_axes(&stored), axes_of(&stored.grid)).unwrap();
+            assert_eq!(back.data, stored.data, "{code}");
+            assert_eq!(back.grid.axis_code(), code);
+        }
     }
 
     /// Value of the voxel at a world position, which must be a voxel centre.

@@ -98,6 +98,19 @@ pub fn resample_mask(mask: &Mask, target: &Grid) -> Mask {
     })
 }
 
+/// The grid of cubes of side `h_mm` in the axes of `grid` that begins at the same outer corner: `round(n * spacing / h)` voxels per
+/// axis (at least one, halves up), so that it covers the volume to half a voxel.
+///
+/// # Errors
+/// As [`isotropic_grid`].
+pub fn covering_grid(grid: &Grid, h_mm: f64) -> Result<Grid> {
+    let mut made = isotropic_grid(grid, h_mm)?;
+    let first =
+        Vector3::from_fn(|axis, _| 0.5 * (made.spacing_mm[axis] / grid.spacing_mm[axis] - 1.0));
+    made.origin_mm = grid.to_world(first);
+    Ok(made)
+}
+
 /// The grid of cubes of side `h_mm` in the axes of `grid`: `round(n * spacing / h)` voxels per axis
 /// (at least one, halves up), first voxel centre unchanged. An axis whose spacing differs from `h_mm`
 /// by at most 1e-3 mm keeps its size and spacing.
@@ -384,6 +397,17 @@ mod tests {
         let finer = Grid::axis_aligned([8, 1, 1], [0.15, 1.0, 1.0]);
         let expected = [false, true, true, true, true, false, false, false];
         assert_eq!(resample_mask(&mask, &finer).data, expected);
+    }
+
+    #[test]
+    fn a_covering_grid_begins_at_the_same_corner() {
+        let mut grid = Grid::axis_aligned([10, 7, 4], [0.8, 1.0, 5.0]);
+        grid.direction = Matrix3::from_diagonal(&Vector3::new(-1.0, 1.0, -1.0));
+        grid.origin_mm = Vector3::new(3.0, -2.0, 40.0);
+        let made = covering_grid(&grid, 2.0).unwrap();
+        assert_eq!(made.size, [4, 4, 10]);
+        let corner = |grid: &Grid| grid.to_world(Vector3::repeat(-0.5));
+        assert!((corner(&made) - corner(&grid)).norm() < 1e-12);
     }
 
     #[test]

@@ -14,7 +14,7 @@
 #![doc = include_str!("../../docs/synthetic-patients.md")]
 
 mod femur;
-mod fit;
+pub(crate) mod fit;
 mod hips;
 mod labelled;
 mod labelled_femur;

@@ -216,7 +216,8 @@ fn anatomies(folder: &Path, plan: &Plan) -> anyhow::Result<Vec<Anatomy>> {
         .par_iter()
         .map(|file| {
             let map = imaging::read_labels(file)?;
-            Anatomy::of(&map, &plan.classes).with_context(|| format!("{}", file.display()))
+            Anatomy::of(&map, &plan.classes, plan.vertebrae)
+                .with_context(|| format!("{}", file.display()))
         })
         .collect()
 }

@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use segmentation::training::{Sample, Samples};
 
 use super::anatomy::{Anatomy, At};
-use super::scenery::{Cloud, Draw, Lump, Tube, between};
+use super::scenery::{Cloud, Draw, Lump, Table, Tube, Window, between};
 
 /// How CT numbers reach the network: clipped, shifted, scaled.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,6 +48,29 @@ pub struct Painter {
 impl Samples for Painter {
     fn sample(&self, index: u64) -> segmentation::Result<Sample> {
         Ok(Scene::drawn(self, index).painted())
+    }
+}
+
+/// Bone at one voxel.
+struct Here {
+    /// Distances to the kinds of bone, mm.
+    distances: At,
+    /// How far behind the bodies of vertebrae it lies, where the first kind is vertebrae.
+    behind: Option<f32>,
+}
+
+impl Here {
+    /// The nearest class and how far it is, mm; vertebral bodies are 1 and arches 2 where the first kind is vertebrae.
+    fn nearest(&self, kinds: usize) -> (u8, f32) {
+        let d = &self.distances;
+        let nearest = (0..kinds)
+            .min_by(|&a, &b| d[a].total_cmp(&d[b]))
+            .unwrap_or(0);
+        let arch = match self.behind {
+            Some(behind) if nearest == 0 => behind > 0.0,
+            parts => parts.is_some(),
+        };
+        (nearest as u8 + 1 + u8::from(arch), d[nearest])
     }
 }
 
@@ -128,7 +151,11 @@ impl<'a> Scene<'a> {
         let gap = self.draw.between(0.3, 3.2);
         // Bone: shell of the head and of the shaft, mm and HU; inside from fatty to dense.
         let shell_thin = self.draw.between(0.4, 1.8);
-        let shell_thick = self.draw.between(2.5, 8.0);
+        let spine = self.anatomy.is_spine();
+        let shell_thick = match spine {
+            true => self.draw.between(0.8, 4.0),
+            false => self.draw.between(2.5, 8.0),
+        };
         let shell_hu = self.draw.between(350.0, 1750.0);
         let other_thin = self.draw.between(0.5, 2.8);
         let other_hu = shell_hu * self.draw.between(0.7, 1.1);
@@ -140,7 +167,15 @@ impl<'a> Scene<'a> {
             _ => self.draw.between(150.0, 420.0),
         };
         let other_inside_hu = inside_hu + self.draw.between(-80.0, 150.0);
-        let marrow_hu = self.draw.between(-110.0, 60.0);
+        let marrow_hu = match spine {
+            true => inside_hu,
+            false => self.draw.between(-110.0, 60.0),
+        };
+        let disc_hu = if spine {
+            self.draw.between(30.0, 170.0)
+        } else {
+            0.0
+        };
         let uneven = self.draw.between(0.0, 130.0);
         let coarse_pattern = Cloud::drawn(&mut self.draw, extent, 16.0);
         let fine_pattern = Cloud::drawn(&mut self.draw, extent, 5.0);
@@ -162,7 +197,13 @@ impl<'a> Scene<'a> {
         };
         let skins = Cloud::drawn(&mut self.draw, extent, 60.0);
         let tubes = self.tubes();
+        let rods = self.rods();
+        let table = self.table();
+        let turns = self.turns();
         let lumps = self.lumps();
+        let ribs = if spine { self.ribs() } else { vec![] };
+        // Ribs reach vertebrae; nothing but the pelvis reaches a proximal femur.
+        let clear_mm = if spine { 2.0 } else { 12.0 };
         let metal = self
             .draw
             .chance(0.03)
@@ -172,7 +213,7 @@ impl<'a> Scene<'a> {
         let voxels = nz * ny * nx;
         let mut hu = vec![0.0f32; voxels];
         let mut target = vec![0u8; voxels];
-        let mut fields: Vec<At> = vec![[60.0; 4]; voxels];
+        let mut fields: Vec<Here> = Vec::with_capacity(voxels);
         for z in 0..nz {
             for y in 0..ny {
                 for x in 0..nx {
@@ -184,35 +225,58 @@ impl<'a> Scene<'a> {
                     ];
                     let at = self.in_anatomy(place);
                     let mut d = self.anatomy.at(at);
+                    let at = self.anatomy.turned(at, &turns);
+                    if !turns.is_empty() {
+                        d[0] = self.anatomy.first_at(at);
+                    }
                     let change = swell + ripple * ripples.at(place);
                     for d in &mut d[..classes] {
                         *d = *d * self.scale + change;
                     }
                     if classes > 1 {
                         for lump in &lumps {
-                            let own = lump.distance(place).max(12.0 - d[0]);
+                            let own = lump.distance(place).max(clear_mm - d[0]);
+                            d[1] = d[1].min(own);
+                        }
+                        for rib in &ribs {
+                            let own = (rib.distance(place) - rib.radius).max(clear_mm - d[0]);
                             d[1] = d[1].min(own);
                         }
                         // A joint is never closed.
                         d[1] = d[1].max(gap - d[0]);
                     }
-                    fields[index] = d;
+                    let [behind, disc] = self.anatomy.spine_at(at).unwrap_or([-1.0, 0.0]);
+                    let here = Here {
+                        distances: d,
+                        behind: spine.then_some(behind),
+                    };
+                    let (own, distance) = here.nearest(classes);
+                    target[index] = if distance < 0.0 { own } else { 0 };
+                    fields.push(here);
                     let nearest = d[..classes].iter().copied().fold(60.0, f32::min);
                     let mut soft = {
                         let t = tissue.at(place) + 0.5 * tissue_fine.at(place) - fat_share;
                         let share = (0.5 + fat_sharp * 0.2 * t).clamp(0.0, 1.0);
                         fat + share * (muscle - fat)
                     };
+                    soft += disc * (disc_hu - soft);
                     for tube in &tubes {
-                        let inside =
-                            (0.5 - (tube.distance(place) - tube.radius) / blur_mm).clamp(0.0, 1.0);
                         if nearest > 2.0 {
-                            soft += inside * (tube.hu - soft);
+                            soft += tube.share(place, blur_mm) * (tube.hu - soft);
                         }
                     }
                     let air =
                         (0.5 + (nearest - skin - 15.0 * skins.at(place)) / blur_mm).clamp(0.0, 1.0);
-                    soft += air * (-1000.0 - soft);
+                    if air > 0.0 {
+                        let beyond = table.as_ref().map_or(-1000.0, |t| t.hu(place, blur_mm));
+                        soft += air * (beyond - soft);
+                    }
+                    // A phantom lies under the patient, and touches nobody's bone.
+                    for rod in &rods {
+                        if nearest > 8.0 {
+                            soft += rod.share(place, blur_mm) * (rod.hu - soft);
+                        }
+                    }
                     let mut value = soft;
                     let pattern =
                         uneven * (coarse_pattern.at(place) + 0.6 * fine_pattern.at(place));
@@ -223,7 +287,10 @@ impl<'a> Scene<'a> {
                         }
                         let long = class == 0;
                         // From the head (thin shell) to the shaft (thick shell, fatty marrow).
-                        let down = if long {
+                        let down = if spine {
+                            // From body to arch.
+                            (0.5 + behind / 6.0).clamp(0.0, 1.0)
+                        } else if long {
                             ((self.anatomy.below_top_mm(at) * self.scale - 65.0) / 45.0)
                                 .clamp(0.0, 1.0)
                         } else {
@@ -254,33 +321,27 @@ impl<'a> Scene<'a> {
                         value += (0.5 - distance / blur_mm).clamp(0.0, 1.0) * (3000.0 - value);
                     }
                     hu[index] = value;
-                    let own = (0..classes)
-                        .min_by(|&a, &b| d[a].total_cmp(&d[b]))
-                        .unwrap_or(0);
-                    target[index] = if d[own] < 0.0 { own as u8 + 1 } else { 0 };
                 }
             }
         }
         self.scan(&mut hu);
-        let outside = self.field_of_view();
+        let window = self.field_of_view();
         let fill = match self.draw.unit() {
             u if u < 0.5 => -1024.0,
             u if u < 0.75 => 0.0,
             _ => painter.range.mean_hu,
         };
         let mut image: Vec<f32> = hu.iter().map(|&hu| painter.range.normalised(hu)).collect();
-        if let Some((axis, from, behind)) = outside {
-            for (index, image) in image.iter_mut().enumerate() {
-                let at = [index / (ny * nx), index / nx % ny, index % nx][axis];
-                if (at >= from) == behind {
-                    *image = painter.range.normalised(fill);
-                    target[index] = 0;
-                }
+        for (index, image) in image.iter_mut().enumerate() {
+            if !window.holds([index / (ny * nx), index / nx % ny, index % nx]) {
+                *image = painter.range.normalised(fill);
+                target[index] = 0;
             }
         }
         if let Some(coarse_mm) = painter.coarse_input {
-            let coarse = self.coarse(&fields, classes, coarse_mm, outside);
-            for class in 1..=classes as u8 {
+            let named = classes + usize::from(spine);
+            let coarse = self.coarse(&fields, named, coarse_mm, &window);
+            for class in 1..=named as u8 {
                 image.extend(
                     coarse
                         .iter()
@@ -303,19 +364,6 @@ impl<'a> Scene<'a> {
                 hu: self.draw.between(30.0, 380.0),
             });
         }
-        // Rods of a phantom, along z.
-        if self.draw.chance(0.12) {
-            let first = self.place();
-            let radius = self.draw.between(5.0, 13.0);
-            for rod in 0..4 {
-                tubes.push(Tube {
-                    point: [0.0, first[1], first[2] + rod as f32 * 2.6 * radius],
-                    direction: [1.0, 0.0, 0.0],
-                    radius,
-                    hu: self.draw.between(-80.0, 900.0),
-                });
-            }
-        }
         // Gas.
         if self.draw.chance(0.15) {
             let direction = self.draw.direction();
@@ -327,6 +375,62 @@ impl<'a> Scene<'a> {
             });
         }
         tubes
+    }
+
+    /// Long thin bones that are none of the classes: ribs, transverse processes of others, pieces of pelvis.
+    fn ribs(&mut self) -> Vec<Tube> {
+        let count = if self.draw.chance(0.5) {
+            1 + self.draw.0.next_u32() % 3
+        } else {
+            0
+        };
+        (0..count)
+            .map(|_| Tube {
+                point: self.place(),
+                direction: self.draw.direction(),
+                radius: self.draw.between(2.5, 8.0),
+                hu: 0.0,
+            })
+            .collect()
+    }
+
+    /// Rods of a phantom, along z.
+    fn rods(&mut self) -> Vec<Tube> {
+        if !self.draw.chance(0.15) {
+            return vec![];
+        }
+        let first = self.place();
+        let radius = self.draw.between(5.0, 13.0);
+        (0..5)
+            .map(|rod| Tube {
+                point: [0.0, first[1], first[2] + rod as f32 * 2.6 * radius],
+                direction: [1.0, 0.0, 0.0],
+                radius,
+                hu: self.draw.between(-80.0, 900.0),
+            })
+            .collect()
+    }
+
+    /// What the patient lies on, where air lets it be seen.
+    fn table(&mut self) -> Option<Table> {
+        self.draw.chance(0.5).then(|| Table {
+            point: self.place(),
+            normal: self.draw.near_direction([0.0, 1.0, 0.0], 0.2),
+            half: self.draw.between(5.0, 25.0),
+            shell_mm: self.draw.between(1.0, 4.0),
+            shell_hu: self.draw.between(-400.0, 500.0),
+            core_hu: self.draw.between(-950.0, -500.0),
+        })
+    }
+
+    /// A turn of every joint: posture.
+    fn turns(&mut self) -> Vec<[[f32; 3]; 3]> {
+        if !self.draw.chance(0.7) {
+            return vec![];
+        }
+        (0..self.anatomy.joints())
+            .map(|_| rotation(&mut self.draw, 13.0))
+            .collect()
     }
 
     fn lumps(&mut self) -> Vec<Lump> {
@@ -385,26 +489,49 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Where the scan ends: an axis, a voxel, and whether what lies behind it is missing.
-    fn field_of_view(&mut self) -> Option<(usize, usize, bool)> {
-        if !self.draw.chance(0.3) {
-            return None;
+    /// What of the patch the scan holds: all of it, a part up to a plane, a box around one bone, a scanner's circle.
+    fn field_of_view(&mut self) -> Window {
+        let patch = self.painter.patch;
+        let h = self.painter.spacing_mm;
+        let mut window = Window::whole(patch);
+        match self.draw.unit() {
+            u if u < 0.15 => {
+                let axis = (self.draw.0.next_u32() % 3) as usize;
+                let cut = (patch[axis] as f32 * self.draw.between(0.1, 0.6)) as usize;
+                match self.draw.chance(0.5) {
+                    true => window.high[axis] -= cut,
+                    false => window.low[axis] = cut,
+                }
+            }
+            u if u < 0.32 => {
+                for axis in 0..3 {
+                    let middle = self.draw.between(0.35, 0.65) * self.extent[axis];
+                    let half = self.draw.between(30.0, 110.0);
+                    window.low[axis] = ((middle - half) / h).max(0.0) as usize;
+                    window.high[axis] = (((middle + half) / h) as usize).min(patch[axis]);
+                }
+            }
+            u if u < 0.42 => {
+                let radius = self.draw.between(60.0, 240.0);
+                let away = self.draw.between(0.0, 0.9) * radius;
+                let [_, y, x] = self.draw.direction();
+                let length = y.hypot(x).max(1e-3);
+                let centre = [(1, y), (2, x)]
+                    .map(|(axis, part)| 0.5 * self.extent[axis] / h + away * part / length / h);
+                window.circle = Some((centre, radius / h));
+            }
+            _ => {}
         }
-        let axis = (self.draw.0.next_u32() % 3) as usize;
-        let length = self.painter.patch[axis];
-        let behind = self.draw.chance(0.5);
-        let share = self.draw.between(0.1, 0.6);
-        let cut = (length as f32 * share) as usize;
-        Some((axis, if behind { length - cut } else { cut }, behind))
+        window
     }
 
     /// What a coarse network may have found: the classes at its spacing, worn, swollen, in places confused or missed.
     fn coarse(
         &mut self,
-        fields: &[At],
-        classes: usize,
+        fields: &[Here],
+        named: usize,
         coarse_mm: f32,
-        outside: Option<(usize, usize, bool)>,
+        window: &Window,
     ) -> Vec<u8> {
         let [nz, ny, nx] = self.painter.patch;
         let h = self.painter.spacing_mm;
@@ -439,20 +566,16 @@ impl<'a> Scene<'a> {
                 ((place[axis] / h) as isize).clamp(0, n as isize - 1) as usize
             };
             let [z, y, x] = [near(0, nz), near(1, ny), near(2, nx)];
-            if let Some((axis, from, behind)) = outside
-                && (at[axis] >= from) == behind
-            {
+            if !window.holds(at) {
                 continue;
             }
-            let d = &fields[(z * ny + y) * nx + x];
-            let own = (0..classes)
-                .min_by(|&a, &b| d[a].total_cmp(&d[b]))
-                .unwrap_or(0);
-            if d[own] + bias + error * worn.at(place) < 0.0 && missed.at(place) < miss_above {
-                let swap = classes > 1 && swapped.at(place) > swap_above;
+            let here = &fields[(z * ny + y) * nx + x];
+            let (own, distance) = here.nearest(self.anatomy.classes());
+            if distance + bias + error * worn.at(place) < 0.0 && missed.at(place) < miss_above {
+                let swap = named > 1 && swapped.at(place) > swap_above;
                 *found = match swap {
-                    true => 2 - own.min(1) as u8,
-                    false => own as u8 + 1,
+                    true => own % named as u8 + 1,
+                    false => own,
                 };
             }
         }
@@ -460,16 +583,21 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// A random pose: from mm of the patch (z, y, x) to voxels of the anatomy (x, y, z).
-fn turn(draw: &mut Draw, scale: f32, voxels_per_mm: f32) -> [[f32; 3]; 3] {
-    let angles: [f32; 3] = std::array::from_fn(|_| draw.between(-18.0, 18.0).to_radians());
+/// A random rotation of at most `degrees` about each axis, by columns.
+fn rotation(draw: &mut Draw, degrees: f32) -> [[f32; 3]; 3] {
+    let angles: [f32; 3] = std::array::from_fn(|_| draw.between(-degrees, degrees).to_radians());
     let [a, b, c] = angles;
     let (sa, ca, sb, cb, sc, cc) = (a.sin(), a.cos(), b.sin(), b.cos(), c.sin(), c.cos());
-    let mut rotation = [
+    [
         [cb * cc, sa * sb * cc - ca * sc, ca * sb * cc + sa * sc],
         [cb * sc, sa * sb * sc + ca * cc, ca * sb * sc - sa * cc],
         [-sb, sa * cb, ca * cb],
-    ];
+    ]
+}
+
+/// A random pose: from mm of the patch (z, y, x) to voxels of the anatomy (x, y, z).
+fn turn(draw: &mut Draw, scale: f32, voxels_per_mm: f32) -> [[f32; 3]; 3] {
+    let mut rotation = rotation(draw, 18.0);
     // Left and right are the same bone, mirrored.
     if draw.chance(0.5) {
         rotation[0] = rotation[0].map(|v| -v);

@@ -20,8 +20,11 @@ pub struct Plan {
     pub previous_stage: Option<String>,
     /// Names of the classes.
     pub names: Vec<String>,
-    /// Labels of the maps that make each class.
+    /// Labels of the maps that make each kind of bone.
     pub classes: Classes,
+    /// Whether the first kind is vertebrae, one label each, of which the network tells body and arch: it then makes two classes.
+    #[serde(default)]
+    pub vertebrae: bool,
     /// Spacing of the network's voxels, mm.
     pub spacing_mm: f64,
     /// Spacing of the coarser network whose result is imitated as further input, mm.
@@ -45,7 +48,12 @@ pub struct Plan {
 }
 
 /// Names of the plans that are built in.
-pub const NAMES: [&str; 2] = ["builtin-femur-coarse", "builtin-femur-fine"];
+pub const NAMES: [&str; 4] = [
+    "builtin-femur-coarse",
+    "builtin-femur-fine",
+    "builtin-vertebra-coarse",
+    "builtin-vertebra-fine",
+];
 
 impl Plan {
     /// A built-in plan by its name, or one read from a TOML file.
@@ -73,9 +81,10 @@ impl Plan {
     /// Why nothing can be trained by this plan, if nothing can.
     fn check(&self) -> Result<(), String> {
         let classes = self.classes.len();
-        if !(1..=MOST_CLASSES).contains(&classes) || self.names.len() != classes {
+        let named = classes + usize::from(self.vertebrae);
+        if !(1..=MOST_CLASSES).contains(&classes) || self.names.len() != named {
             return Err(format!(
-                "{classes} `classes` and {} `names`; 1 to {MOST_CLASSES} of each are possible",
+                "{classes} `classes` and {} `names`; 1 to {MOST_CLASSES} classes are possible, with a name each, vertebrae with two",
                 self.names.len()
             ));
         }
@@ -141,6 +150,7 @@ impl Plan {
             previous_stage: None,
             names: vec!["femur".into(), "other_bone".into()],
             classes: vec![vec![1, 2], vec![3, 4, 5]],
+            vertebrae: false,
             spacing_mm: 4.0,
             coarse_mm: None,
             clip_hu: [-250.0, 1250.0],
@@ -148,12 +158,12 @@ impl Plan {
             features: vec![12, 24, 48, 72],
             encoder: vec![1, 2, 2, 2],
             decoder: vec![2, 2, 1],
-            judge_every: 250,
+            judge_every: 500,
             judged_samples: 48,
             training: TrainPlan {
                 patch: [48; 3],
-                batch: 4,
-                steps: 6000,
+                batch: 2,
+                steps: 5000,
                 optimiser: Optimiser::Adam {
                     beta1: 0.9,
                     beta2: 0.99,
@@ -171,15 +181,33 @@ impl Plan {
                 seed: 1,
             },
         };
-        match name {
-            "builtin-femur-coarse" => Some(femur),
-            "builtin-femur-fine" => Some(Self {
+        let (bone, stage) = name.strip_prefix("builtin-")?.split_once('-')?;
+        let coarse = match bone {
+            "femur" => femur,
+            "vertebra" => Self {
+                names: ["vertebral_body", "vertebral_arch", "other_bone"]
+                    .map(str::to_owned)
+                    .into(),
+                // VerSe numbers of T1 to L6 and T13; femora, hip bones and sacrum as 101 to 105.
+                classes: vec![(8..=28).collect(), (101..=105).collect()],
+                vertebrae: true,
+                ..femur
+            },
+            _ => return None,
+        };
+        match stage {
+            "coarse" => Some(coarse),
+            "fine" => Some(Self {
                 configuration: "3d_cascade_fullres".into(),
                 previous_stage: Some("3d_lowres".into()),
                 spacing_mm: 1.5,
                 coarse_mm: Some(4.0),
                 features: vec![16, 32, 64, 96],
-                ..femur
+                training: TrainPlan {
+                    steps: 6000,
+                    ..coarse.training
+                },
+                ..coarse
             }),
             _ => None,
         }

@@ -26,7 +26,12 @@ impl Draw {
     }
 
     pub fn direction(&mut self) -> [f32; 3] {
-        let v = [self.normal(), self.normal(), self.normal()];
+        self.near_direction([0.0; 3], 1.0)
+    }
+
+    /// A direction about `spread` radians from another.
+    pub fn near_direction(&mut self, direction: [f32; 3], spread: f32) -> [f32; 3] {
+        let v = direction.map(|x| x + spread * self.normal());
         let length = v.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-3);
         v.map(|x| x / length)
     }
@@ -98,7 +103,63 @@ pub fn between(a: [f32; 3], b: [f32; 3]) -> f32 {
         .sqrt()
 }
 
+/// A plate of foam in a shell.
+pub struct Table {
+    pub point: [f32; 3],
+    pub normal: [f32; 3],
+    /// Half its thickness, mm.
+    pub half: f32,
+    pub shell_mm: f32,
+    pub shell_hu: f32,
+    pub core_hu: f32,
+}
+
+impl Table {
+    /// CT number of table and air around it.
+    pub fn hu(&self, place: [f32; 3], blur_mm: f32) -> f32 {
+        let across: f32 = (0..3)
+            .map(|axis| (place[axis] - self.point[axis]) * self.normal[axis])
+            .sum();
+        let outside = across.abs() - self.half;
+        let plate = (0.5 - outside / blur_mm).clamp(0.0, 1.0);
+        let core = (0.5 - (outside + self.shell_mm) / blur_mm).clamp(0.0, 1.0);
+        (plate - core) * self.shell_hu + core * self.core_hu - (1.0 - plate) * 1000.0
+    }
+}
+
+/// What of a patch the scan holds, in voxels z, y, x.
+pub struct Window {
+    pub low: [usize; 3],
+    /// One past the last.
+    pub high: [usize; 3],
+    /// Centre (y, x) and radius of the circle that a scanner reconstructs.
+    pub circle: Option<([f32; 2], f32)>,
+}
+
+impl Window {
+    pub fn whole(patch: [usize; 3]) -> Self {
+        Self {
+            low: [0; 3],
+            high: patch,
+            circle: None,
+        }
+    }
+
+    pub fn holds(&self, at: [usize; 3]) -> bool {
+        let inside = (0..3).all(|axis| (self.low[axis]..self.high[axis]).contains(&at[axis]));
+        inside
+            && self
+                .circle
+                .is_none_or(|([y, x], radius)| (at[1] as f32 - y).hypot(at[2] as f32 - x) < radius)
+    }
+}
+
 impl Tube {
+    /// How much of a voxel lies in the tube.
+    pub fn share(&self, place: [f32; 3], blur_mm: f32) -> f32 {
+        (0.5 - (self.distance(place) - self.radius) / blur_mm).clamp(0.0, 1.0)
+    }
+
     pub fn distance(&self, place: [f32; 3]) -> f32 {
         let offset: [f32; 3] = std::array::from_fn(|axis| place[axis] - self.point[axis]);
         let along: f32 = (0..3).map(|axis| offset[axis] * self.direction[axis]).sum();

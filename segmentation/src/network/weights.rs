@@ -57,9 +57,20 @@ impl Stored {
     /// [`Error::Io`] when the file cannot be read, [`Error::Model`] when it is not such a file.
     pub fn read_safetensors(path: &Path) -> Result<(Self, BTreeMap<String, String>)> {
         let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
+        Self::parse_safetensors(path, &bytes)
+    }
+
+    /// As [`Self::read_safetensors`], of a file's contents; `path` stands for it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Model`].
+    pub fn parse_safetensors(
+        path: &Path,
+        bytes: &[u8],
+    ) -> Result<(Self, BTreeMap<String, String>)> {
         let damaged = |error| Error::model(path, format!("not a safetensors file: {error}"));
-        let file = safetensors::SafeTensors::deserialize(&bytes).map_err(damaged)?;
-        let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+        let file = safetensors::SafeTensors::deserialize(bytes).map_err(damaged)?;
+        let (_, metadata) = safetensors::SafeTensors::read_metadata(bytes).map_err(damaged)?;
         let facts = metadata.metadata().clone().unwrap_or_default();
         let mut stored = Self::default();
         for (name, view) in file.tensors() {

@@ -1,6 +1,6 @@
 //! A fold's weights and the few facts that stand beside them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use pytorch_reader::{PickleValue, PytorchReader};
@@ -68,13 +68,20 @@ impl Checkpoint {
     /// or holds numbers of an unknown type.
     pub fn read(path: &Path) -> Result<Self> {
         match path.extension().and_then(|e| e.to_str()) {
-            Some("safetensors") => Self::read_safetensors(path),
+            Some("safetensors") => Self::of(path, Stored::read_safetensors(path)?),
             _ => Self::read_pickle(path),
         }
     }
 
-    fn read_safetensors(path: &Path) -> Result<Self> {
-        let (weights, facts) = Stored::read_safetensors(path)?;
+    /// As [`Self::read`], of the contents of a `.safetensors` file; `path` stands for it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Model`].
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        Self::of(path, Stored::parse_safetensors(path, bytes)?)
+    }
+
+    fn of(path: &Path, (weights, facts): (Stored, BTreeMap<String, String>)) -> Result<Self> {
         let axes = facts.get("inference_allowed_mirroring_axes");
         let mirror_axes: Vec<usize> = match axes {
             Some(text) => serde_json::from_str(text).map_err(|_| {

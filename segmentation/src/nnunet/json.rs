@@ -11,7 +11,12 @@ use crate::error::{Error, Result};
 /// Reads a JSON file.
 pub fn read_json(path: &Path) -> Result<Value> {
     let text = std::fs::read(path).map_err(|source| Error::io(path, source))?;
-    serde_json::from_slice(&text)
+    parse_json(path, &text)
+}
+
+/// Reads JSON that came from `path`.
+pub fn parse_json(path: &Path, text: &[u8]) -> Result<Value> {
+    serde_json::from_slice(text)
         .map_err(|error| Error::model(path, format!("not a JSON file: {error}")))
 }
 

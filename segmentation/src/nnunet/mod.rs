@@ -16,7 +16,7 @@ pub mod resample;
 pub mod sliding_window;
 
 pub use checkpoint::Checkpoint;
-pub use model::{Choice, Folds, Model, Options, Precision, Probabilities, Segmentation};
+pub use model::{Choice, Files, Folds, Model, Options, Precision, Probabilities, Segmentation};
 pub use plans::{Labels, Normalisation, Plans, Reader};
 pub use postprocess::{Postprocessing, keep_largest};
 pub use preprocess::{Prepared, prepare};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use imaging::orientation::{LPS, RAS, reorient};
+use imaging::orientation::{RAS, axes_of, reorient};
 use imaging::{LabelMap, Volume};
 
 use super::checkpoint::Checkpoint;
@@ -35,6 +35,19 @@ pub struct Choice {
     pub folds: Folds,
     /// Where the networks run.
     pub device: Device,
+}
+
+/// What a model folder of one fold holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Files<'a> {
+    /// What errors call it.
+    pub name: &'a str,
+    /// `plans.json`.
+    pub plans: &'a [u8],
+    /// `dataset.json`.
+    pub dataset: &'a [u8],
+    /// The checkpoint, safetensors.
+    pub weights: &'a [u8],
 }
 
 /// Arithmetic of logits.
@@ -133,25 +146,11 @@ impl Model {
                     None => only_configuration(&directory)?,
                 };
                 let plans = Plans::read(&directory, &configuration)?;
-                let offset = 3 - plans.architecture.dimensions;
-                let axes = checkpoint.mirror_axes.iter().map(|axis| axis + offset);
-                let axes: Vec<usize> = axes.collect();
-                if let Some(axis) = axes.iter().find(|&&axis| axis > 2) {
-                    return Err(Error::model(
-                        file,
-                        format!("mirroring along axis {} of a 2D network", axis - offset),
-                    ));
-                }
+                let axes = mirror_axes(file, &plans, &checkpoint)?;
                 facts = Some((plans, axes, checkpoint.trainer.clone()));
             }
             let Some((plans, ..)) = &facts else { continue };
-            let fits = |error: Error| match error {
-                Error::Weights(reason) => Error::model(file, reason),
-                error => error,
-            };
-            let network = Network::new(&plans.architecture, &mut checkpoint.weights, choice.device);
-            networks.push(network.map_err(fits)?);
-            checkpoint.weights.finish().map_err(fits)?;
+            networks.push(network(file, plans, &mut checkpoint, choice.device)?);
         }
         let (plans, mirror_axes, trainer) =
             facts.ok_or_else(|| Error::model(&directory, "there is no fold to run"))?;
@@ -175,6 +174,29 @@ impl Model {
         })
     }
 
+    /// A model of one fold whose files lie in memory. The stage before it, where it refines one, is the caller's: see
+    /// [`Self::segment_after`].
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn from_memory(files: &Files<'_>, device: Device) -> Result<Self> {
+        let name = Path::new(files.name);
+        let mut checkpoint = Checkpoint::parse(name, files.weights)?;
+        let configuration = checkpoint.configuration.clone();
+        let configuration = configuration
+            .ok_or_else(|| Error::model(name, "the weights do not name their configuration"))?;
+        let plans = Plans::parse(name, files.plans, files.dataset, &configuration)?;
+        Ok(Self {
+            mirror_axes: mirror_axes(name, &plans, &checkpoint)?,
+            networks: vec![network(name, &plans, &mut checkpoint, device)?],
+            plans,
+            weight_files: vec![],
+            trainer: checkpoint.trainer,
+            postprocessing: Postprocessing::default(),
+            previous: None,
+        })
+    }
+
     /// Axes (0 z, 1 y, 2 x of the network's array) along which the weights allow mirroring.
     pub fn mirror_axes(&self) -> &[usize] {
         &self.mirror_axes
@@ -192,6 +214,38 @@ impl Model {
         options: &Options,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Segmentation> {
+        let previous = match &self.previous {
+            Some(model) => {
+                let options = Options {
+                    probabilities: false,
+                    ..*options
+                };
+                Some(model.segment(scan, &options, progress)?.labels)
+            }
+            None => None,
+        };
+        self.segment_after(scan, previous.as_ref(), options, progress)
+    }
+
+    /// As [`Self::segment`], with the labels that the stage before found, on the scan's grid.
+    ///
+    /// # Errors
+    /// As [`Self::segment`]; [`Error::Parameter`] when the model refines a stage and none is given, or the other way round.
+    pub fn segment_after(
+        &self,
+        scan: &[Volume<f32>],
+        previous: Option<&LabelMap>,
+        options: &Options,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Segmentation> {
+        if previous.is_some() != self.plans.previous_stage.is_some() {
+            return Err(Error::Parameter(match &self.plans.previous_stage {
+                Some(stage) => {
+                    format!("the model refines the result of `{stage}`, which is not given")
+                }
+                None => "the model refines no other, but a result is given".into(),
+            }));
+        }
         if !(options.step > 0.0 && options.step <= 1.0) {
             return Err(Error::Parameter(format!(
                 "step {}; it is a part of a tile, above 0 and at most 1",
@@ -218,14 +272,10 @@ impl Model {
         for volume in scan {
             first.grid.check_same(&volume.grid)?;
         }
-        let previous = match &self.previous {
-            Some(model) => {
-                let options = Options {
-                    probabilities: false,
-                    ..*options
-                };
-                let labels = model.segment(scan, &options, progress)?.labels;
-                let read = self.as_read(&labels)?;
+        let previous = match previous {
+            Some(labels) => {
+                first.grid.check_same(&labels.grid)?;
+                let read = self.as_read(labels)?;
                 Some(read.data.iter().map(|&l| l as i16).collect::<Vec<i16>>())
             }
             None => None,
@@ -308,21 +358,7 @@ impl Model {
         if self.plans.reader == Reader::AsStored {
             return Ok(volume);
         }
-        let mut axes = LPS;
-        for (axis, (world, forward)) in axes.iter_mut().zip(scan.grid.closest_axes()) {
-            let letter = match (world, forward) {
-                (0, true) => 'L',
-                (0, false) => 'R',
-                (1, true) => 'P',
-                (1, false) => 'A',
-                (_, true) => 'S',
-                (_, false) => 'I',
-            };
-            if let Some(direction) = imaging::orientation::AxisDirection::from_letter(letter) {
-                *axis = direction;
-            }
-        }
-        let mut back = reorient(&volume, axes)?;
+        let mut back = reorient(&volume, axes_of(&scan.grid))?;
         // The same to rounding; the scan's own numbers are kept.
         back.grid = scan.grid.clone();
         Ok(back)
@@ -462,6 +498,37 @@ impl Model {
             },
             |whole| whole.transposed(back),
         )
+    }
+}
+
+/// The network of a fold.
+fn network(
+    file: &Path,
+    plans: &Plans,
+    checkpoint: &mut Checkpoint,
+    device: Device,
+) -> Result<Network> {
+    let fits = |error: Error| match error {
+        Error::Weights(reason) => Error::model(file, reason),
+        error => error,
+    };
+    let network = Network::new(&plans.architecture, &mut checkpoint.weights, device);
+    let network = network.map_err(fits)?;
+    checkpoint.weights.finish().map_err(fits)?;
+    Ok(network)
+}
+
+/// Axes of the network's array along which it may see a mirrored image.
+fn mirror_axes(file: &Path, plans: &Plans, checkpoint: &Checkpoint) -> Result<Vec<usize>> {
+    let offset = 3 - plans.architecture.dimensions;
+    let axes = checkpoint.mirror_axes.iter().map(|axis| axis + offset);
+    let axes: Vec<usize> = axes.collect();
+    match axes.iter().find(|&&axis| axis > 2) {
+        Some(axis) => Err(Error::model(
+            file,
+            format!("mirroring along axis {} of a 2D network", axis - offset),
+        )),
+        None => Ok(axes),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::json::{At, InOrder, integers, read_json};
+use super::json::{At, InOrder, integers, parse_json, read_json};
 use crate::error::{Error, Result};
 use crate::network::{Architecture, Kind};
 
@@ -125,11 +125,25 @@ impl Plans {
         let dataset_file = directory.join("dataset.json");
         let plans = read_json(&plans_file)?;
         let dataset = read_json(&dataset_file)?;
-        let channel_names = channel_names(&At::new(&dataset_file, &dataset))?;
-        let labels = labels(&At::new(&dataset_file, &dataset))?;
-        let at = At::new(&plans_file, &plans);
+        let plans = At::new(&plans_file, &plans);
+        Self::of(&plans, &At::new(&dataset_file, &dataset), configuration)
+    }
+
+    /// As [`Self::read`], of the two files' contents; `name` stands for the model in errors.
+    ///
+    /// # Errors
+    /// [`Error::Model`], [`Error::Unsupported`].
+    pub fn parse(name: &Path, plans: &[u8], dataset: &[u8], configuration: &str) -> Result<Self> {
+        let (plans, dataset) = (parse_json(name, plans)?, parse_json(name, dataset)?);
+        let plans = At::new(name, &plans);
+        Self::of(&plans, &At::new(name, &dataset), configuration)
+    }
+
+    fn of(at: &At<'_>, dataset: &At<'_>, configuration: &str) -> Result<Self> {
+        let channel_names = channel_names(dataset)?;
+        let labels = labels(dataset)?;
         let resolved = resolve(&at.field("configurations")?, configuration, 0)?;
-        let own = At::new(&plans_file, &resolved).named(&format!("configurations.{configuration}"));
+        let own = At::new(at.file, &resolved).named(&format!("configurations.{configuration}"));
         let patch = own.field("patch_size")?.integers()?;
         let spacing_mm = own.field("spacing")?.numbers()?;
         let dimensions = patch.len();
@@ -191,15 +205,15 @@ impl Plans {
         }
         Ok(Self {
             configuration: configuration.to_owned(),
-            transpose_forward: transpose(&at)?,
+            transpose_forward: transpose(at)?,
             spacing_mm,
             patch: match patch.as_slice() {
                 [y, x] => [1, *y, *x],
                 patch => [patch[0], patch[1], patch[2]],
             },
-            normalisation: normalisation(&at, &own, channel_names.len())?,
+            normalisation: normalisation(at, &own, channel_names.len())?,
             architecture,
-            reader: reader(&at)?,
+            reader: reader(at)?,
             previous_stage,
             labels,
             channel_names,
