@@ -1,6 +1,7 @@
 //! OsteoLoad: from a CT scan to the load that breaks the bone.
 
 pub mod anatomy;
+pub mod automatic;
 pub mod bone_model;
 pub mod calibrate;
 pub mod cli;

@@ -182,6 +182,11 @@ pub fn sha256(path: &Path) -> std::io::Result<(String, u64)> {
     }
 }
 
+/// SHA-256 of bytes, hexadecimal.
+pub fn sha256_of(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -9,8 +9,11 @@ use segmentation::network::Device;
 use segmentation::nnunet::{Choice, Folds, Model, Options, Probabilities};
 use segmentation::total_segmentator::{self, Task};
 
+use crate::anatomy::Status;
+use crate::automatic::{self, Networks};
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::output_dir::{check_file, write_file_with};
+use crate::plan::Bone;
 use crate::progress::Progress;
 
 /// What is to be segmented, by what, and where the result goes.
@@ -18,8 +21,8 @@ use crate::progress::Progress;
 pub struct SegmentRequest {
     /// The channels of the scan, one file each.
     pub channels: Vec<PathBuf>,
-    /// Folder of an nnU-Net v2 model, or of the models of a task.
-    pub model: PathBuf,
+    /// The built-in networks of a bone, the folder of an nnU-Net v2 model, or that of the models of a task.
+    pub model: ModelChoice,
     /// A task of TotalSegmentator, and the names of the classes wanted of it; all where there are none.
     pub task: Option<(Task, Vec<String>)>,
     /// Which folds run.
@@ -34,6 +37,15 @@ pub struct SegmentRequest {
     pub probabilities: Option<PathBuf>,
     /// Whether existing files are replaced.
     pub overwrite: bool,
+}
+
+/// Which networks segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelChoice {
+    /// Those that come with the program.
+    BuiltIn(Bone),
+    /// A folder.
+    Folder(PathBuf),
 }
 
 /// A label that was found.
@@ -75,6 +87,10 @@ pub fn segment(request: &SegmentRequest, progress: &mut Progress) -> anyhow::Res
         folds: request.folds.clone(),
         device: network_device(request.device)?,
     };
+    let folder = match &request.model {
+        ModelChoice::Folder(folder) => folder,
+        ModelChoice::BuiltIn(bone) => return built_in(request, *bone, &scan, progress),
+    };
     if let Some((task, only)) = &request.task {
         let [scan] = scan.as_slice() else {
             return Err(Failure::usage("a task takes one --ct").into());
@@ -86,7 +102,7 @@ pub fn segment(request: &SegmentRequest, progress: &mut Progress) -> anyhow::Res
         // The bar starts anew with each of the task's models.
         let (labels, names) = total_segmentator::segment(
             task,
-            &request.model,
+            folder,
             scan,
             only,
             &choice,
@@ -100,7 +116,7 @@ pub fn segment(request: &SegmentRequest, progress: &mut Progress) -> anyhow::Res
         found.retain(|found| found.volume_mm3 > 0.0);
         return Ok(found);
     }
-    let model = Model::open(&request.model, &choice)?;
+    let model = Model::open(folder, &choice)?;
     progress.stage("segment");
     let options = Options {
         probabilities: request.probabilities.is_some(),
@@ -122,8 +138,47 @@ pub fn segment(request: &SegmentRequest, progress: &mut Progress) -> anyhow::Res
     Ok(found(&segmentation.labels, &segmentation.names))
 }
 
+/// Segments by the built-in networks, writes the label map, and tells of metal.
+fn built_in(
+    request: &SegmentRequest,
+    bone: Bone,
+    scan: &[Volume<f32>],
+    progress: &mut Progress,
+) -> anyhow::Result<Vec<Found>> {
+    let [scan] = scan else {
+        return Err(Failure::usage("the built-in networks take one --ct").into());
+    };
+    if request.probabilities.is_some() || request.task.is_some() || request.folds != Folds::All {
+        return Err(Failure::usage(
+            "--probabilities, --task and --folds are for model folders, not for the built-in networks",
+        )
+        .into());
+    }
+    progress.stage("segment");
+    let device = network_device(request.device)?;
+    let labelled = automatic::segmented(
+        scan,
+        bone,
+        &Networks::BuiltIn,
+        device,
+        &request.options,
+        progress,
+    )?;
+    progress.stage("write");
+    write_file_with(&request.out, |path| write_labels(path, &labelled.labels))?;
+    progress.finish();
+    for (label, check) in &labelled.checks {
+        if check.status != Status::Pass {
+            progress.note(&format!("label {label}: {}", check.reason));
+        }
+    }
+    let mut found = found(&labelled.labels, &labelled.names);
+    found.retain(|found| found.volume_mm3 > 0.0);
+    Ok(found)
+}
+
 /// The device of the command line as the networks know it.
-fn network_device(device: solver::Device) -> anyhow::Result<Device> {
+pub(crate) fn network_device(device: solver::Device) -> anyhow::Result<Device> {
     match device {
         solver::Device::Cpu => Ok(Device::Cpu),
         solver::Device::Cuda(number) => Ok(Device::Cuda(usize::from(number))),

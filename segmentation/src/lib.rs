@@ -8,6 +8,7 @@
 //! [`nnunet::Model::open`] reads a model folder and [`nnunet::Model::segment`] runs all of it. Arrays inside are (channel, z, y, x),
 //! x fastest, as [`imaging::Volume`] stores them. Only [`network`] knows burn.
 
+pub mod builtin;
 mod channels;
 mod error;
 pub mod metrics;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 
+use crate::automatic::{self, Networks};
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::plan::{
     Assignment, Bone, CalibrationSpec, LabelNames, LevelChoice, MorphUnit, Plan, Side, Subject,
@@ -34,16 +35,15 @@ pub struct CaseArgs {
     /// Mask or label map on the scan's grid
     #[arg(long, value_name = "MASK")]
     pub mask: Option<PathBuf>,
-    /// Label values of the bone, joined into one; for a vertebra the first is the body
+    /// Label values of the bone in the mask, or of those that a model gives, joined into one; for a vertebra the first is the body
     #[arg(
         long,
         value_name = "K,…",
         value_delimiter = ',',
-        requires = "mask",
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub label: Vec<u16>,
-    /// Segmentation model, used without --mask
+    /// Segmentation model, used without --mask: builtin, or the folder of an nnU-Net v2 model [default: builtin]
     #[arg(long, value_name = "builtin|DIR", conflicts_with = "mask")]
     pub model: Option<String>,
     /// Protocol: a name (see `osteoload protocol list`) or a file ending in .toml [default: that of the bone]
@@ -113,6 +113,10 @@ impl CaseArgs {
             // A label that an earlier plan took from its level goes with that level.
             subject.label.clear();
         }
+        if self.side.is_some() && self.mask.is_none() {
+            // A label that an earlier plan took from a network goes with that side.
+            subject.label.clear();
+        }
         put(&self.label_names, &mut subject.label_names);
         put(&self.side, &mut subject.side);
         put(&self.level, &mut subject.level);
@@ -125,20 +129,30 @@ impl CaseArgs {
         subject.morph_unit = self.morph_unit.unwrap_or(subject.morph_unit);
     }
 
-    /// The mask, which stands in for a segmentation until there is one.
+    /// The mask, where one is given; else a network finds the bone.
     ///
     /// # Errors
-    /// A [`Failure`] of kind usage without `--mask`, or without a label in `plan`.
-    pub fn mask(&self, plan: &Plan) -> anyhow::Result<PathBuf> {
-        let mask = self.mask.clone().ok_or_else(|| {
-            Failure::usage("--mask is missing, and there are no built-in segmentation weights yet")
-                .with_help("give the bone with --mask MASK --label K; `osteoload segment` makes a mask with an nnU-Net v2 model")
-        })?;
-        if plan.subject.label.is_empty() && plan.subject.level != Some(LevelChoice::All) {
-            return Err(Failure::usage("--mask is given without --label")
-                .with_help("name the values of the bone in the mask with --label K[,K…], or a vertebra with --level")
-                .into());
+    /// A [`Failure`] of kind usage for a mask without a label in `plan`, a label without a mask or model that it belongs to, or a bone
+    /// that no built-in network knows.
+    pub fn mask(&self, plan: &Plan) -> anyhow::Result<Option<PathBuf>> {
+        let subject = &plan.subject;
+        match &self.mask {
+            Some(_) if subject.label.is_empty() && subject.level != Some(LevelChoice::All) => {
+                Err(Failure::usage("--mask is given without --label")
+                    .with_help("name the values of the bone in the mask with --label K[,K…], or a vertebra with --level")
+                    .into())
+            }
+            None if subject.model.is_none() && !self.label.is_empty() => {
+                Err(Failure::usage("--label is given without --mask")
+                    .with_help("give the mask it belongs to with --mask, or a model with --model; the built-in networks need no --label")
+                    .into())
+            }
+            None if subject.bone == Bone::Vertebra
+                && Networks::named(subject.model.as_deref()) == Networks::BuiltIn =>
+            {
+                Err(automatic::no_vertebrae())
+            }
+            mask => Ok(mask.clone()),
         }
-        Ok(mask)
     }
 }

@@ -9,7 +9,8 @@ use segmentation::total_segmentator::Task;
 
 use super::Globals;
 use crate::exit::{EndWith as _, Failure, Kind};
-use crate::segment::{SegmentRequest, segment};
+use crate::plan::Bone;
+use crate::segment::{ModelChoice, SegmentRequest, segment};
 
 /// `all`, or numbers separated by commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +56,8 @@ pub struct SegmentArgs {
     /// CT scan; several times for a model with several channels
     #[arg(long, value_name = "SCAN", required = true)]
     ct: Vec<PathBuf>,
-    /// Folder of an nnU-Net v2 model; with --task, the folder that holds TotalSegmentator's Dataset folders
-    #[arg(long, value_name = "MODEL_DIR")]
+    /// builtin:femur, or the folder of an nnU-Net v2 model; with --task, the folder that holds TotalSegmentator's Dataset folders
+    #[arg(long, value_name = "builtin:BONE|DIR")]
     model: String,
     /// A task of TotalSegmentator, whose weights lie in MODEL_DIR: total, total_3mm, total_6mm, total_v3, vertebrae_body …
     #[arg(long, value_name = "TASK")]
@@ -89,16 +90,24 @@ pub struct SegmentArgs {
 
 impl SegmentArgs {
     pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {
-        if let Some(name) = self.model.strip_prefix("builtin") {
-            return Err(Failure::usage(format!(
-                "--model builtin{name}: there are no built-in weights yet"
-            ))
-            .with_help("give the folder of an nnU-Net v2 model")
-            .into());
-        }
+        let model = match self.model.strip_prefix("builtin") {
+            None => ModelChoice::Folder(PathBuf::from(&self.model)),
+            Some(":femur") => ModelChoice::BuiltIn(Bone::Femur),
+            Some(":vertebra") => ModelChoice::BuiltIn(Bone::Vertebra),
+            Some(_) => {
+                return Err(Failure::usage(format!(
+                    "--model {}: there are no such built-in networks",
+                    self.model
+                ))
+                .with_help(
+                    "give builtin:femur, builtin:vertebra or the folder of an nnU-Net v2 model",
+                )
+                .into());
+            }
+        };
         let request = SegmentRequest {
             channels: self.ct.clone(),
-            model: PathBuf::from(&self.model),
+            model,
             task: match &self.task {
                 None => None,
                 Some(name) => {

@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::Globals;
 use crate::exit::Failure;
-use crate::train::{Plan, TrainRequest, train};
+use crate::train::{AnyPlan, Fold, TrainRequest, train};
 
-/// Train a network on CT painted on label maps
+/// Train a network on scans with label maps, or on CT painted on label maps alone
 #[derive(Clone, Debug, Args)]
 pub struct TrainArgs {
     /// Train plan: a name, or a file ending in .toml
@@ -17,12 +17,19 @@ pub struct TrainArgs {
     /// Print a train plan and end
     #[arg(long, value_name = "NAME", conflicts_with_all = ["plan", "data", "out"])]
     print_plan: Option<String>,
-    /// Folder with label maps in labelsTr, and in labelsTs those to judge by
+    /// Data: dataset.json, imagesTr and labelsTr as for nnU-Net; for a painting plan label maps in labelsTr, and in labelsTs those to
+    /// judge by
     #[arg(long, value_name = "DIR", required_unless_present = "print_plan")]
     data: Option<PathBuf>,
     /// The model folder
     #[arg(long, value_name = "MODEL_DIR", required_unless_present = "print_plan")]
     out: Option<PathBuf>,
+    /// Fold of scans with label maps: 0 to 4 leaves out a fifth and predicts it at the end; all
+    #[arg(long, value_name = "K|all", default_value = "0")]
+    fold: Fold,
+    /// Start from the weights and plans of this model (fine-tuning); its heads are made anew
+    #[arg(long, value_name = "MODEL_DIR")]
+    initial_weights: Option<PathBuf>,
     /// Go on with a training that was stopped
     #[arg(long)]
     resume: bool,
@@ -37,14 +44,28 @@ pub struct TrainArgs {
 impl TrainArgs {
     pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {
         if let Some(name) = &self.print_plan {
-            print!("{}", Plan::load(name)?.to_toml()?);
+            print!("{}", AnyPlan::load(name)?.to_toml()?);
             return Ok(());
         }
         let (Some(plan), Some(data), Some(out)) = (&self.plan, &self.data, &self.out) else {
             return Err(Failure::usage("--plan, --data and --out are needed").into());
         };
-        let plan = Plan::load(plan)?;
-        let taken = out.join("plans.json").exists() || out.join("training.csv").exists();
+        let plan = AnyPlan::load(plan)?;
+        let taken = match &plan {
+            AnyPlan::Painted(_) => {
+                if self.initial_weights.is_some() {
+                    return Err(Failure::usage(
+                        "--initial-weights is for scans with label maps; a painting plan starts anew",
+                    )
+                    .into());
+                }
+                out.join("plans.json").exists() || out.join("training.csv").exists()
+            }
+            // Folds share a folder.
+            AnyPlan::Images(_) => out
+                .join(format!("fold_{}/training.csv", self.fold))
+                .exists(),
+        };
         if taken && !self.resume && !self.overwrite {
             return Err(
                 Failure::usage(format!("{} holds a model already", out.display()))
@@ -57,13 +78,21 @@ impl TrainArgs {
             data: data.clone(),
             out: out.clone(),
             resume: self.resume,
+            overwrite: self.overwrite,
+            fold: self.fold,
+            initial: self.initial_weights.clone(),
             at_most: self.at_most_steps,
         };
         let judged = train(&request, &mut globals.progress())?;
-        for (name, dice) in request.plan.names.iter().zip(&judged.dice) {
-            globals.say(format!(
-                "{name:<16} Dice {dice:.4} on painted samples of the maps kept for judging"
-            ));
+        let by = match &request.plan {
+            AnyPlan::Painted(_) => "painted samples of the maps kept for judging",
+            AnyPlan::Images(_) => "patches of the cases kept for judging",
+        };
+        let names = request.plan.names();
+        for (class, dice) in judged.dice.iter().enumerate() {
+            let name = names.get(class).cloned();
+            let name = name.unwrap_or_else(|| format!("label {}", class + 1));
+            globals.say(format!("{name:<16} Dice {dice:.4} on {by}"));
         }
         globals.say(format!("model in {}", out.display()));
         Ok(())

@@ -8,14 +8,16 @@ use calibration::{Calibration, DensityKind, DensityMap};
 use imaging::components::{Connectivity, largest_component};
 use imaging::image::Orientation as FileOrientation;
 use imaging::morphology::{StructuringElement, morph_mm, morph_voxels};
-use imaging::orientation::{AxisDirection, reorient, to_ras_axes};
+use imaging::orientation::{axes_of, reorient, to_ras_axes};
 use imaging::{Grid, LabelMap, Mask, Volume};
+use segmentation::nnunet::Options;
 
 use super::{RunRequest, gates, options};
 use crate::anatomy::endplate::ImageEndplates;
 use crate::anatomy::one_vertebra::one_vertebra;
 use crate::anatomy::vertebra::{canal_wall, split_body};
 use crate::anatomy::{self, FemurLandmarks, Refused, VertebraLandmarks, pieces::single_bone};
+use crate::automatic::{self, LEFT_FEMUR, Labelled, Networks, RIGHT_FEMUR};
 use crate::bone_model::{BoneModel, compression, fall, stance};
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::output_dir::OutputDir;
@@ -27,12 +29,10 @@ use crate::pose::Posed;
 use crate::progress::Progress;
 use crate::report::EndplateFigure;
 use crate::report::result_json::{Check, CheckStatus};
+use crate::segment::{network_device, write_labels};
 
 /// A label that covers more of the body's surface than this is its cortex; pedicles cover about a tenth.
 const ENCLOSED: f64 = 0.5;
-/// Label values of the built-in networks that say the side of a femur.
-const LEFT_FEMUR: u16 = 1;
-const RIGHT_FEMUR: u16 = 2;
 
 /// One bone, with what was found on it. Volumes run along RAS+ array axes.
 pub struct Case {
@@ -54,6 +54,8 @@ pub struct Case {
     endplates: Option<ImageEndplates>,
     /// Body of a vertebra whose one label also covers its arch.
     split_body: Option<Mask>,
+    /// The label map of the whole scan, where a network made it.
+    automatic: Option<Arc<Labelled>>,
     /// The quality gates so far.
     pub checks: Vec<Check>,
     /// The scan's own grid: images are written on it.
@@ -68,6 +70,8 @@ pub struct Scan {
     pub labels: LabelMap,
     orientation: anatomy::Check,
     grid: Grid,
+    /// What a network found, where no mask was given; on the scan's own grid.
+    pub automatic: Option<Arc<Labelled>>,
 }
 
 impl Scan {
@@ -78,18 +82,10 @@ impl Scan {
         let ct = imaging::read_volume(&request.ct)
             .context("the scan")
             .kind(Kind::Input)?;
-        let labels = imaging::read_labels(&request.mask)
-            .context("the mask")
-            .kind(Kind::Input)?;
-        ct.grid
-            .check_same(&labels.grid)
-            .with_context(|| {
-                format!(
-                    "the mask {} is not on the scan's grid",
-                    request.mask.display()
-                )
-            })
-            .kind(Kind::Input)?;
+        let given = match &request.mask {
+            Some(path) => Some(mask(path, &ct.grid)?),
+            None => None,
+        };
         if !ct.grid.is_orthogonal() {
             return Err(Failure::input(format!(
                 "{}: the array axes are not at right angles ({})",
@@ -99,6 +95,21 @@ impl Scan {
             .with_help("resample the scan and the mask to an orthogonal grid")
             .into());
         }
+        let (labels, automatic) = match given {
+            Some(labels) => (labels, None),
+            None => {
+                progress.stage("segment");
+                let found = automatic::segmented(
+                    &ct,
+                    subject.bone,
+                    &Networks::named(subject.model.as_deref()),
+                    network_device(request.device)?,
+                    &Options::default(),
+                    progress,
+                )?;
+                (found.labels.clone(), Some(Arc::new(found)))
+            }
+        };
         progress.stage("calibrate");
         let calibration = crate::calibrate::for_subject(subject, &ct)?;
         let density = calibration
@@ -113,14 +124,36 @@ impl Scan {
             labels: to_ras_axes(&labels),
             orientation: stated_sides(&request.ct)?,
             grid: scan_grid,
+            automatic,
         })
     }
+
+    /// The request with the label that a network gave the bone, where no mask was given.
+    pub fn completed(&self, request: &RunRequest) -> anyhow::Result<RunRequest> {
+        let mut request = request.clone();
+        if let Some(found) = &self.automatic {
+            request.plan.subject.label = found.label_of(&request.plan.subject)?;
+        }
+        Ok(request)
+    }
+}
+
+fn mask(path: &Path, grid: &Grid) -> anyhow::Result<LabelMap> {
+    let labels = imaging::read_labels(path)
+        .context("the mask")
+        .kind(Kind::Input)?;
+    grid.check_same(&labels.grid)
+        .with_context(|| format!("the mask {} is not on the scan's grid", path.display()))
+        .kind(Kind::Input)?;
+    Ok(labels)
 }
 
 impl Case {
     /// Reads and calibrates the scan, takes the bone out of the mask and finds its landmarks.
     pub fn open(request: &RunRequest, progress: &mut Progress) -> anyhow::Result<Self> {
-        Self::of(&Scan::open(request, progress)?, &request.plan, progress)
+        let scan = Scan::open(request, progress)?;
+        let request = scan.completed(request)?;
+        Self::of(&scan, &request.plan, progress)
     }
 
     /// Takes the plan's bone out of the mask of a scan and finds its landmarks.
@@ -138,8 +171,14 @@ impl Case {
             endplates: None,
             split_body: None,
             scan_grid: scan.grid.clone(),
+            automatic: scan.automatic.clone(),
         };
         case.add(scan.orientation.clone());
+        for (label, check) in scan.automatic.iter().flat_map(|found| &found.checks) {
+            if plan.subject.label.contains(label) {
+                case.add(check.clone());
+            }
+        }
         progress.stage("landmarks");
         match plan.subject.bone {
             Bone::Femur => case.open_femur(plan)?,
@@ -494,11 +533,14 @@ impl Case {
 
     /// Writes mask and density on the scan's own grid, and a picture of the endplates of a vertebra.
     pub fn write_images(&self, out: &OutputDir) -> anyhow::Result<()> {
-        let back = scan_axes(&self.scan_grid);
+        let back = axes_of(&self.scan_grid);
         let mask: Volume<u16> = reorient(&self.labels, back)?;
         imaging::write_volume(&out.join("mask.nii.gz"), &mask)?;
         let density = reorient(&self.density.mg_cm3, back)?;
         imaging::write_volume(&out.join("density.nii.gz"), &density)?;
+        if let Some(found) = &self.automatic {
+            write_labels(&out.join("segmentation.nii.gz"), &found.labels)?;
+        }
         if let (Some(of_mask), Some(used)) = (&self.of_mask, &self.vertebra) {
             EndplateFigure {
                 density: &self.density.mg_cm3,
@@ -515,19 +557,6 @@ impl Case {
         }
         Ok(())
     }
-}
-
-/// The world directions the array axes of a grid run closest to.
-fn scan_axes(grid: &Grid) -> [AxisDirection; 3] {
-    grid.closest_axes()
-        .map(|(axis, forward)| match (axis, forward) {
-            (0, true) => AxisDirection::Left,
-            (0, false) => AxisDirection::Right,
-            (1, true) => AxisDirection::Posterior,
-            (1, false) => AxisDirection::Anterior,
-            (_, true) => AxisDirection::Superior,
-            (_, false) => AxisDirection::Inferior,
-        })
 }
 
 /// Whether the file itself says where the patient's left is.

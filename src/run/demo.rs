@@ -37,10 +37,6 @@ const SEED: u64 = 1;
 pub fn demo(request: &DemoRequest, progress: &mut Progress) -> anyhow::Result<Finished> {
     let out = OutputDir::begin(&request.out, request.existing)?;
     let mut results = Vec::new();
-    progress.note(
-        "the bone is taken from the synthetic patient's own truth mask: \
-         there are no built-in segmentation weights yet",
-    );
     for &bone in &request.bones {
         let patient = out.join(&format!("patient-{bone}"));
         std::fs::create_dir(&patient)?;
@@ -64,12 +60,22 @@ pub fn demo(request: &DemoRequest, progress: &mut Progress) -> anyhow::Result<Fi
             Some(CalibrationSpec::Phantom("mindways-model3-ct".into())),
         );
         subject.rods = Some(RodSource::Labels(rods));
-        subject.label = vec![target_label(&drawn)];
+        let mask = match bone {
+            Bone::Femur => None,
+            Bone::Vertebra => {
+                progress.note(
+                    "the vertebra is taken from the synthetic patient's own truth mask: \
+                     there are no built-in segmentation weights for vertebrae yet",
+                );
+                subject.label = vec![target_label(&drawn)];
+                Some(patient.join("labels.nii.gz"))
+            }
+        };
         subject.body_weight_kg = Some(75.0);
         let protocol = Protocol::built_in(Protocol::default_name(bone))?;
         let run = RunRequest {
             ct,
-            mask: patient.join("labels.nii.gz"),
+            mask,
             plan_file: None,
             protocol_file: None,
             plan: Plan::resolve(&protocol, subject, &[])?,

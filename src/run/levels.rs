@@ -268,7 +268,7 @@ pub fn run_levels(request: &RunRequest, progress: &mut Progress) -> anyhow::Resu
     }
     std::fs::write(out.join("results.csv"), table(&done, &request.plan)?).context("results.csv")?;
     std::fs::write(out.join("plan.toml"), request.plan.to_toml()).context("plan.toml")?;
-    let provenance = provenance(request, "run")?;
+    let provenance = provenance(&scan, request, "run")?;
     std::fs::write(out.join(PROVENANCE_FILE), provenance.to_json()?).context(PROVENANCE_FILE)?;
     progress.finish();
     Ok(LevelsFinished {

@@ -44,8 +44,8 @@ use fields::FieldWriter;
 pub struct RunRequest {
     /// The CT scan.
     pub ct: PathBuf,
-    /// The bone's mask or label map.
-    pub mask: PathBuf,
+    /// The bone's mask or label map; a network finds the bone where there is none.
+    pub mask: Option<PathBuf>,
     /// The plan file the settings come from, if they do; recorded in the provenance.
     pub plan_file: Option<PathBuf>,
     /// The user's protocol file, if there is one; recorded in the provenance.
@@ -103,14 +103,16 @@ pub fn mesh(
     progress: &mut Progress,
 ) -> anyhow::Result<(MeshStatistics, PathBuf)> {
     let out = OutputDir::begin(&request.out, request.existing)?;
-    let mut case = Case::open(request, progress)?;
+    let scan = Scan::open(request, progress)?;
+    let request = &scan.completed(request)?;
+    let mut case = Case::of(&scan, &request.plan, progress)?;
     case.pass_gates(&request.plan)?;
     let model = case.model(&request.plan, progress)?;
     progress.stage("write");
     fields::write_mesh(&out.join("mesh.vtu"), &model)?;
     case.write_images(&out)?;
     std::fs::write(out.join("plan.toml"), request.plan.to_toml()).context("plan.toml")?;
-    let provenance = provenance(request, "mesh")?;
+    let provenance = provenance(&scan, request, "mesh")?;
     std::fs::write(
         out.join(crate::output_dir::PROVENANCE_FILE),
         provenance.to_json()?,
@@ -128,6 +130,7 @@ pub(crate) fn run_into(
     command: &str,
     progress: &mut Progress,
 ) -> anyhow::Result<RunResult> {
+    let request = &scan.completed(request)?;
     let plan = &request.plan;
     let mut case = Case::of(scan, plan, progress)?;
     case.pass_gates(plan)?;
@@ -215,16 +218,21 @@ pub(crate) fn run_into(
         timings_s: progress.finish(),
         peak_memory_mib: peak_memory_mib(),
     };
-    let provenance = provenance(request, command)?;
+    let provenance = provenance(scan, request, command)?;
     crate::report::write_run(out, &result, &curve, plan, &provenance)?;
     Ok(result)
 }
 
-fn provenance(request: &RunRequest, command: &str) -> anyhow::Result<Provenance> {
+fn provenance(scan: &Scan, request: &RunRequest, command: &str) -> anyhow::Result<Provenance> {
     let mut provenance = Provenance::of_this_process(command, request.device);
+    if let Some(found) = &scan.automatic {
+        provenance.weights.clone_from(&found.weights);
+    }
     let mut add = |role: &str, path: &Path| provenance.add_input(role, path);
     add("ct", &request.ct)?;
-    add("mask", &request.mask)?;
+    if let Some(path) = &request.mask {
+        add("mask", path)?;
+    }
     if let Some(path) = &request.plan_file {
         add("plan", path)?;
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::anatomy::{Anatomy, Classes, MOST_CLASSES};
+use super::images::ImagesPlan;
 use super::paint::{Painter, Range};
 use crate::exit::Failure;
 
@@ -47,22 +48,40 @@ pub struct Plan {
     pub training: TrainPlan,
 }
 
+/// A train plan of either kind of data.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AnyPlan {
+    /// Scans painted on label maps.
+    Painted(Plan),
+    /// Scans with label maps.
+    Images(ImagesPlan),
+}
+
 /// Names of the plans that are built in.
-pub const NAMES: [&str; 4] = [
+pub const NAMES: [&str; 10] = [
+    "nnunet-2d",
+    "nnunet-3d_fullres",
+    "nnunet-3d_lowres",
+    "nnunet-resenc_m-3d_fullres",
+    "nnunet-resenc_l-3d_fullres",
+    "nnunet-resenc_xl-3d_fullres",
     "builtin-femur-coarse",
     "builtin-femur-fine",
     "builtin-vertebra-coarse",
     "builtin-vertebra-fine",
 ];
 
-impl Plan {
+impl AnyPlan {
     /// A built-in plan by its name, or one read from a TOML file.
     ///
     /// # Errors
     /// A [`Failure`] of kind usage when there is no such plan, or the file is not one.
     pub fn load(name: &str) -> anyhow::Result<Self> {
-        if let Some(plan) = Self::built_in(name) {
-            return Ok(plan);
+        if let Some(plan) = Plan::built_in(name) {
+            return Ok(Self::Painted(plan));
+        }
+        if let Some(plan) = ImagesPlan::built_in(name) {
+            return Ok(Self::Images(plan));
         }
         if !name.ends_with(".toml") {
             return Err(Failure::usage(format!("there is no train plan `{name}`"))
@@ -71,13 +90,42 @@ impl Plan {
         }
         let text =
             std::fs::read_to_string(name).with_context(|| format!("the train plan {name}"))?;
-        let plan: Self = toml::from_str(&text)
-            .map_err(|error| Failure::usage(format!("the train plan {name}: {error}")))?;
-        plan.check()
-            .map_err(|reason| Failure::usage(format!("the train plan {name}: {reason}")))?;
+        let wrong = |reason: String| Failure::usage(format!("the train plan {name}: {reason}"));
+        let table: toml::Table = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let plan = match table.contains_key("data") {
+            true => toml::from_str(&text).map(Self::Images),
+            false => toml::from_str(&text).map(Self::Painted),
+        };
+        let plan = plan.map_err(|error| wrong(error.to_string()))?;
+        match &plan {
+            Self::Painted(plan) => plan.check(),
+            Self::Images(plan) => plan.check(),
+        }
+        .map_err(wrong)?;
         Ok(plan)
     }
 
+    /// The plan as a TOML file.
+    ///
+    /// # Errors
+    /// Never, for a plan that was loaded.
+    pub fn to_toml(&self) -> anyhow::Result<String> {
+        match self {
+            Self::Painted(plan) => plan.to_toml(),
+            Self::Images(plan) => Ok(toml::to_string_pretty(plan)?),
+        }
+    }
+
+    /// Names of the classes, where the plan and not the data say them.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Self::Painted(plan) => &plan.names,
+            Self::Images(_) => &[],
+        }
+    }
+}
+
+impl Plan {
     /// Why nothing can be trained by this plan, if nothing can.
     fn check(&self) -> Result<(), String> {
         let classes = self.classes.len();
@@ -144,7 +192,8 @@ impl Plan {
         }
     }
 
-    fn built_in(name: &str) -> Option<Self> {
+    /// A built-in plan by its name.
+    pub fn built_in(name: &str) -> Option<Self> {
         let femur = Self {
             configuration: "3d_lowres".into(),
             previous_stage: None,
@@ -182,17 +231,28 @@ impl Plan {
             },
         };
         let (bone, stage) = name.strip_prefix("builtin-")?.split_once('-')?;
-        let coarse = match bone {
-            "femur" => femur,
-            "vertebra" => Self {
-                names: ["vertebral_body", "vertebral_arch", "other_bone"]
-                    .map(str::to_owned)
-                    .into(),
-                // VerSe numbers of T1 to L6 and T13; femora, hip bones and sacrum as 101 to 105.
-                classes: vec![(8..=28).collect(), (101..=105).collect()],
-                vertebrae: true,
-                ..femur
-            },
+        // Steps of the two networks.
+        let (coarse, steps) = match bone {
+            "femur" => (femur, 6000),
+            "vertebra" => {
+                let training = TrainPlan {
+                    steps: 3000,
+                    ..femur.training
+                };
+                (
+                    Self {
+                        training,
+                        names: ["vertebral_body", "vertebral_arch", "other_bone"]
+                            .map(str::to_owned)
+                            .into(),
+                        // VerSe numbers of T1 to L6 and T13; femora, hip bones and sacrum as 101 to 105.
+                        classes: vec![(8..=28).collect(), (101..=105).collect()],
+                        vertebrae: true,
+                        ..femur
+                    },
+                    3000,
+                )
+            }
             _ => return None,
         };
         match stage {
@@ -204,7 +264,7 @@ impl Plan {
                 coarse_mm: Some(4.0),
                 features: vec![16, 32, 64, 96],
                 training: TrainPlan {
-                    steps: 6000,
+                    steps,
                     ..coarse.training
                 },
                 ..coarse

@@ -25,7 +25,7 @@ fn label(patient: &Patient) -> u16 {
 }
 
 /// The mirror image: x of the world is negated, the array is left as it is.
-fn mirrored<T: Clone>(volume: &Volume<T>) -> Volume<T> {
+pub(super) fn mirrored<T: Clone>(volume: &Volume<T>) -> Volume<T> {
     let mut grid = volume.grid.clone();
     grid.origin_mm.x = -grid.origin_mm.x;
     for axis in 0..3 {

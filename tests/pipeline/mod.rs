@@ -1,10 +1,12 @@
 //! The chain from scan to failure load: what must not change the answer, and what must be refused.
 
+mod automatic;
 mod export;
 mod femur;
 mod painted;
 mod refusals;
 mod training;
+mod training_on_images;
 mod vertebra;
 mod vertebra_gates;
 
@@ -71,7 +73,7 @@ impl FemurCase {
         let protocol = Protocol::built_in("saillard2024-femur")?;
         Ok(RunRequest {
             ct: self.path("ct.nii.gz"),
-            mask: self.path("labels.nii.gz"),
+            mask: Some(self.path("labels.nii.gz")),
             plan_file: None,
             protocol_file: None,
             plan: Plan::resolve(&protocol, subject, &settings)?,

@@ -74,7 +74,7 @@ impl VertebraCase {
         let protocol = Protocol::built_in("saillard2024-vertebra").expect("a protocol");
         let request = RunRequest {
             ct: self.ct.clone(),
-            mask: self.mask.clone(),
+            mask: Some(self.mask.clone()),
             plan_file: None,
             protocol_file: None,
             plan: Plan::resolve(&protocol, subject, &settings).expect("a plan"),

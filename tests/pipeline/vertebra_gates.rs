@@ -66,7 +66,7 @@ impl Case {
         let protocol = Protocol::built_in("saillard2024-vertebra").expect("the protocol");
         RunRequest {
             ct: self.path("ct.nii.gz"),
-            mask: self.path("labels.nii.gz"),
+            mask: Some(self.path("labels.nii.gz")),
             plan_file: None,
             protocol_file: None,
             plan: Plan::resolve(&protocol, self.subject.clone(), &settings).expect("a plan"),

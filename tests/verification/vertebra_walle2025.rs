@@ -36,7 +36,7 @@ fn solve(folder: &std::path::Path, further: &[&str]) -> RunResult {
     let out = tempfile::tempdir().expect("a directory");
     let request = RunRequest {
         ct: folder.join("sub-verse004_0000_vertebra_21_im.nii.gz"),
-        mask: folder.join("sub-verse004_0000_vertebra_21_seg.nii.gz"),
+        mask: Some(folder.join("sub-verse004_0000_vertebra_21_seg.nii.gz")),
         plan_file: None,
         protocol_file: None,
         plan: Plan::resolve(&protocol, subject, &settings).expect("a plan"),

@@ -29,6 +29,11 @@ impl Stored {
         self.0.len()
     }
 
+    /// All parameters, by name, with their shapes.
+    pub fn into_all(self) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+        self.0.into_iter().collect()
+    }
+
     /// Whether all were taken.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

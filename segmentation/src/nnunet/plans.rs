@@ -124,9 +124,11 @@ impl Plans {
         let plans_file = directory.join("plans.json");
         let dataset_file = directory.join("dataset.json");
         let plans = read_json(&plans_file)?;
-        let dataset = read_json(&dataset_file)?;
+        let text = std::fs::read(&dataset_file).map_err(|s| Error::io(&dataset_file, s))?;
+        let dataset = parse_json(&dataset_file, &text)?;
         let plans = At::new(&plans_file, &plans);
-        Self::of(&plans, &At::new(&dataset_file, &dataset), configuration)
+        let dataset = At::new(&dataset_file, &dataset);
+        Self::of(&plans, &dataset, &text, configuration)
     }
 
     /// As [`Self::read`], of the two files' contents; `name` stands for the model in errors.
@@ -134,14 +136,14 @@ impl Plans {
     /// # Errors
     /// [`Error::Model`], [`Error::Unsupported`].
     pub fn parse(name: &Path, plans: &[u8], dataset: &[u8], configuration: &str) -> Result<Self> {
-        let (plans, dataset) = (parse_json(name, plans)?, parse_json(name, dataset)?);
+        let (plans, json) = (parse_json(name, plans)?, parse_json(name, dataset)?);
         let plans = At::new(name, &plans);
-        Self::of(&plans, &At::new(name, &dataset), configuration)
+        Self::of(&plans, &At::new(name, &json), dataset, configuration)
     }
 
-    fn of(at: &At<'_>, dataset: &At<'_>, configuration: &str) -> Result<Self> {
+    fn of(at: &At<'_>, dataset: &At<'_>, text: &[u8], configuration: &str) -> Result<Self> {
         let channel_names = channel_names(dataset)?;
-        let labels = labels(dataset)?;
+        let labels = labels(dataset, text)?;
         let resolved = resolve(&at.field("configurations")?, configuration, 0)?;
         let own = At::new(at.file, &resolved).named(&format!("configurations.{configuration}"));
         let patch = own.field("patch_size")?.integers()?;
@@ -220,6 +222,17 @@ impl Plans {
         })
     }
 
+    /// Channels, labels and the way of reading that a `dataset.json` at `file` with that text asks for.
+    ///
+    /// # Errors
+    /// [`Error::Model`], [`Error::Unsupported`].
+    pub fn dataset(file: &Path, text: &[u8]) -> Result<(Vec<String>, Labels, Reader)> {
+        let json = parse_json(file, text)?;
+        let dataset = At::new(file, &json);
+        let reader = reader_named(&dataset, "overwrite_image_reader_writer")?;
+        Ok((channel_names(&dataset)?, labels(&dataset, text)?, reader))
+    }
+
     /// Names of the configurations in a `plans.json`.
     ///
     /// # Errors
@@ -281,15 +294,15 @@ fn channel_names(dataset: &At<'_>) -> Result<Vec<String>> {
         .collect()
 }
 
-fn labels(dataset: &At<'_>) -> Result<Labels> {
+/// `text` is the file's: the order of its keys counts.
+fn labels(dataset: &At<'_>, text: &[u8]) -> Result<Labels> {
     #[derive(Deserialize)]
     struct Dataset {
         labels: InOrder,
     }
     let at = dataset.field("labels")?;
-    let text = std::fs::read(dataset.file).map_err(|source| Error::io(dataset.file, source))?;
     let read: Dataset =
-        serde_json::from_slice(&text).map_err(|error| at.wrong(&error.to_string()))?;
+        serde_json::from_slice(text).map_err(|error| at.wrong(&error.to_string()))?;
     let mut single = BTreeMap::new();
     let mut regions = vec![];
     let mut has_regions = false;
@@ -355,7 +368,11 @@ fn transpose(plans: &At<'_>) -> Result<[usize; 3]> {
 }
 
 fn reader(plans: &At<'_>) -> Result<Reader> {
-    let Some(at) = plans.get("image_reader_writer") else {
+    reader_named(plans, "image_reader_writer")
+}
+
+fn reader_named(plans: &At<'_>, key: &str) -> Result<Reader> {
+    let Some(at) = plans.get(key) else {
         return Ok(Reader::AsStored);
     };
     match at.text()? {

@@ -117,7 +117,7 @@ fn check(plans: &Plans, scan: &Channels<f32>) -> Result<()> {
 }
 
 /// First voxel and one past the last in which a channel is not zero.
-fn nonzero_box(scan: &Channels<f32>) -> Result<([usize; 3], [usize; 3])> {
+pub(crate) fn nonzero_box(scan: &Channels<f32>) -> Result<([usize; 3], [usize; 3])> {
     let (mut low, mut high) = ([usize::MAX; 3], [0; 3]);
     let [_, rows, columns] = scan.shape;
     for channel in 0..scan.channels() {

@@ -8,12 +8,18 @@
 //! Everything random follows from the seed and the number of the step, so a run that was killed and resumed ends with the same bytes as
 //! one that was not, whatever the number of threads.
 
+mod augment;
+mod dataset;
 mod loss;
 mod optimiser;
 mod parameters;
+mod random;
 mod trainer;
 
+pub use augment::{Augmentation, Patch};
+pub use dataset::{Patches, RawCase, RawDataset, StoredCase};
 pub use loss::{Loss, LossOptions, supervision_weights, targets_at};
 pub use optimiser::{Optimiser, Schedule};
 pub use parameters::{Initial, Parameters};
+pub use random::Random;
 pub use trainer::{Progress, Sample, Samples, TrainPlan, Trainer};

@@ -2,6 +2,8 @@
 
 use segmentation::network::Kind;
 use segmentation::nnunet::planner::{Fingerprint, Images, Preset, plan, plan_dataset};
+use segmentation::nnunet::plans_json;
+use segmentation::training::RawDataset;
 use serde_json::Value;
 
 use crate::kit;
@@ -57,6 +59,79 @@ fn patches_batches_and_networks() {
             .map(|&n| n as f64)
             .collect();
         assert_eq!(features, numbers("features"), "{what}");
+    }
+}
+
+#[test]
+fn fingerprint_and_plans_file_of_a_raw_data_set() {
+    let (Some(known), Some(folder)) = (kit::json("raw/dataset_fingerprint.json"), kit::file("raw"))
+    else {
+        return;
+    };
+    let known: Fingerprint = serde_json::from_value(known).expect("a fingerprint");
+    let data = RawDataset::open(&folder).expect("a data set");
+    let found = data.fingerprint(|_| {}).expect("a fingerprint");
+    assert_eq!(found.spacings, known.spacings);
+    assert_eq!(found.shapes_after_crop, known.shapes_after_crop);
+    let off = found.median_relative_size_after_cropping - known.median_relative_size_after_cropping;
+    assert!(off.abs() < 1e-12, "{off}");
+    // The original draws voxels at random: mean and deviation to its noise, the rest to a CT number.
+    let pick = |of: &Fingerprint| of.foreground_intensity_properties_per_channel["0"];
+    let (own, other) = (pick(&found), pick(&known));
+    for (name, own, other, within) in [
+        ("mean", own.mean, other.mean, 0.2),
+        ("std", own.std, other.std, 0.2),
+        ("median", own.median, other.median, 1.0),
+        ("0.5 %", own.percentile_00_5, other.percentile_00_5, 1.0),
+        ("99.5 %", own.percentile_99_5, other.percentile_99_5, 1.0),
+        ("min", own.min, other.min, 0.0),
+        ("max", own.max, other.max, 0.0),
+    ] {
+        assert!((own - other).abs() <= within, "{name}: {own}, not {other}");
+    }
+    for (file, preset) in [
+        ("raw/nnUNetPlans_as_planned.json", Preset::Plain),
+        (
+            "raw/nnUNetResEncUNetMPlans_as_planned.json",
+            Preset::ResEncM,
+        ),
+    ] {
+        let wanted = kit::json(file).expect("plans");
+        let planned = plan_dataset(&known, 1, 3, preset).expect("plans");
+        let name = "Dataset901_TinyBone";
+        let found = plans_json(&planned, preset, name, &known, &data.channels, data.reader);
+        same(&found, &wanted, file);
+    }
+}
+
+/// The same keys, texts and numbers (to 1e-12).
+fn same(found: &Value, wanted: &Value, place: &str) {
+    match (found, wanted) {
+        (Value::Object(own), Value::Object(other)) => {
+            let keys = |map: &serde_json::Map<String, Value>| {
+                map.keys()
+                    .cloned()
+                    .collect::<std::collections::BTreeSet<String>>()
+            };
+            assert_eq!(keys(own), keys(other), "{place}");
+            for (key, value) in own {
+                same(value, &other[key], &format!("{place} {key}"));
+            }
+        }
+        (Value::Array(own), Value::Array(other)) => {
+            assert_eq!(own.len(), other.len(), "{place}");
+            for (own, other) in own.iter().zip(other) {
+                same(own, other, place);
+            }
+        }
+        (Value::Number(own), Value::Number(other)) => {
+            let (own, other) = (own.as_f64().expect("one"), other.as_f64().expect("one"));
+            assert!(
+                (own - other).abs() <= 1e-12 * other.abs().max(1.0),
+                "{place}: {own}, not {other}"
+            );
+        }
+        (own, other) => assert_eq!(own, other, "{place}"),
     }
 }
 

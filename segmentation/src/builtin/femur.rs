@@ -1,0 +1,197 @@
+//! Proximal femora: one or two in a scan.
+
+use imaging::components::{Connectivity, fill_holes, label_components, largest_component};
+use imaging::morphology::morph_mm;
+use imaging::orientation::{RAS, axes_of, reorient};
+use imaging::resample::{Interpolation, Outside, resample, resample_labels};
+use imaging::shape::centroid_mm;
+use imaging::{LabelMap, Mask, Volume};
+
+use super::{Stages, coarsened, covered, files, part, paste, refined, spacing_mm};
+use crate::error::{Error, Result};
+use crate::network::Device;
+use crate::nnunet::{Files, Options};
+
+/// Labels of both networks.
+const FEMUR: u16 = 1;
+const OTHER_BONE: u16 = 2;
+
+/// What is smaller is no femur to be computed, mm³: a femoral head alone has 50 cm³.
+const LEAST_MM3: f64 = 12_000.0;
+/// Heads of one patient are further apart, and pieces of one femur nearer, in mm across the body.
+const APART_MM: f64 = 60.0;
+/// A bridge thinner than this leads to another bone, mm: necks of femora are ten times thicker.
+const BRIDGE_MM: f64 = 3.0;
+/// Margin around what the coarse network found, mm: four of its voxels.
+const MARGIN_MM: f64 = 16.0;
+
+/// The networks that find femora.
+#[derive(Debug)]
+pub struct Femora {
+    stages: Stages,
+}
+
+/// A femur that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Femur {
+    /// Its value in the label map: 1 for the larger, 2 for the other.
+    pub label: u16,
+    /// Its centroid (LPS mm).
+    pub centroid_mm: [f64; 3],
+    /// Centroid of the bones around it that are no femur (LPS mm); `None` when none are in sight.
+    pub other_bones_mm: Option<[f64; 3]>,
+}
+
+/// What was found in a scan.
+#[derive(Clone, Debug)]
+pub struct FoundFemora {
+    /// The femora on the scan's grid, by their [`Femur::label`].
+    pub labels: LabelMap,
+    /// The femora, one or two.
+    pub femora: Vec<Femur>,
+}
+
+impl Femora {
+    /// Makes the networks ready on a device.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn load(device: Device) -> Result<Self> {
+        let files = [files!("femur-coarse"), files!("femur-fine")];
+        Ok(Self {
+            stages: Stages::load(files, device)?,
+        })
+    }
+
+    /// The weights by the names of their models.
+    pub fn weights() -> Vec<(&'static str, &'static [u8])> {
+        let of = |files: Files<'static>| (files.name, files.weights);
+        vec![of(files!("femur-coarse")), of(files!("femur-fine"))]
+    }
+
+    /// Finds the femora in a scan in HU. `progress` is told how many runs of a network are done, and of how many; it starts anew with
+    /// each of the two networks.
+    ///
+    /// # Errors
+    /// [`Error::Image`] when the scan shows no femur, or does not suit the networks.
+    pub fn segment(
+        &self,
+        scan: &Volume<f32>,
+        options: &Options,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<FoundFemora> {
+        let Stages { coarse, fine } = &self.stages;
+        let upright = reorient(scan, RAS)?;
+        let small = coarsened(&upright, spacing_mm(coarse)?)?;
+        let found = coarse.segment(std::slice::from_ref(&small), options, progress)?;
+        let rough = found.labels;
+        let places = places(&rough)?;
+        let mut labels = LabelMap::filled(upright.grid.clone(), 0);
+        let mut centroids = vec![];
+        for (label, place) in (1..).zip(&places) {
+            let least = fine.plans.patch.map(|n| n as f64);
+            let least = least[0] * spacing_mm(fine)?;
+            let range = covered(&upright.grid, &rough.grid, *place, MARGIN_MM, least);
+            let own = part(&upright, range)?;
+            let image = refined(&own, spacing_mm(fine)?)?;
+            let before = resample_labels(&rough, &image.grid);
+            let options = Options {
+                probabilities: true,
+                ..*options
+            };
+            let fine = fine.segment_after(
+                std::slice::from_ref(&image),
+                Some(&before),
+                &options,
+                progress,
+            )?;
+            let values = fine
+                .probabilities
+                .ok_or_else(|| Error::Parameter("no probabilities".into()))?
+                .values;
+            // By how much a femur is likelier than the likeliest other answer: linear between voxels, zero on its surface.
+            let bone = values.channel(usize::from(FEMUR));
+            let others = [0, usize::from(OTHER_BONE)].map(|class| values.channel(class));
+            let ahead = bone.iter().enumerate().map(|(i, p)| {
+                let other = others.iter().map(|values| values[i]).fold(0.0, f32::max);
+                p - other
+            });
+            let ahead = Volume::new(image.grid.clone(), ahead.collect())?;
+            let ahead = resample(&ahead, &own.grid, Interpolation::Linear, Outside::Nearest);
+            let mask = ahead.map(|&value| value > 0.0);
+            let mask = one_piece(&mask)?;
+            if mask.count() as f64 * mask.grid.voxel_volume_mm3() < LEAST_MM3 {
+                continue;
+            }
+            paste(&mut labels, &mask, range[0], label);
+            centroids.push((label, centroid_mm(&mask)?));
+        }
+        if centroids.is_empty() {
+            return Err(none());
+        }
+        let around = rough.select(&[OTHER_BONE]);
+        let other_bones_mm = match around.count() {
+            0 => None,
+            _ => Some(centroid_mm(&around)?.into()),
+        };
+        let femora = centroids
+            .into_iter()
+            .map(|(label, centroid)| Femur {
+                label,
+                centroid_mm: centroid.into(),
+                other_bones_mm,
+            })
+            .collect();
+        let mut labels = reorient(&labels, axes_of(&scan.grid))?;
+        // The same to rounding; the scan's own numbers are kept.
+        labels.grid = scan.grid.clone();
+        Ok(FoundFemora { labels, femora })
+    }
+}
+
+fn none() -> Error {
+    Error::Image(
+        "no femur was found in the scan; the built-in network knows proximal femora of a CT in HU"
+            .into(),
+    )
+}
+
+/// The largest piece, parted from what hangs on it by less than [`BRIDGE_MM`], holes filled: an opening, of which the largest piece
+/// grows back inside the mask (Saillard et al. 2024 remove islands so).
+fn one_piece(mask: &Mask) -> Result<Mask> {
+    let core = largest_component(&morph_mm(mask, -0.5 * BRIDGE_MM)?, Connectivity::Faces);
+    if core.count() == 0 {
+        return Ok(fill_holes(&largest_component(mask, Connectivity::Faces)));
+    }
+    // A little further than it was eroded, or edges would be rounded off.
+    let mut grown = morph_mm(&core, BRIDGE_MM)?;
+    for (grown, &inside) in grown.data.iter_mut().zip(&mask.data) {
+        *grown &= inside;
+    }
+    Ok(fill_holes(&largest_component(&grown, Connectivity::Faces)))
+}
+
+/// Boxes of the coarse network's femora, one or two: the largest piece, and the largest of those far enough across from it.
+fn places(rough: &LabelMap) -> Result<Vec<[[usize; 3]; 2]>> {
+    let pieces = label_components(&rough.select(&[FEMUR]), Connectivity::Corners);
+    let volume = rough.grid.voxel_volume_mm3();
+    let mut kept: Vec<(f64, [[usize; 3]; 2])> = vec![];
+    for (piece, &size) in (1u32..).zip(&pieces.sizes) {
+        if size as f64 * volume < LEAST_MM3 {
+            break;
+        }
+        let mask = pieces.labels.map(|&label| label == piece);
+        let x = centroid_mm(&mask)?.x;
+        let apart = kept.iter().all(|(other, _)| (x - other).abs() > APART_MM);
+        if let (true, Some(range)) = (apart, mask.bounding_box()) {
+            kept.push((x, range));
+        }
+        if kept.len() == 2 {
+            break;
+        }
+    }
+    match kept.is_empty() {
+        true => Err(none()),
+        false => Ok(kept.into_iter().map(|(_, range)| range).collect()),
+    }
+}

@@ -1,0 +1,719 @@
+//! Training on scans with label maps, as nnU-Net v2 does it: measured, planned, prepared, trained in folds, validated.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use imaging::LabelMap;
+use segmentation::network::Stored;
+use segmentation::nnunet::planner::{Preset, plan_dataset};
+use segmentation::nnunet::{Choice, Folds, Model, Options, Plans, keep_largest, plans_json};
+use segmentation::training::{
+    Augmentation, Optimiser, Parameters, Patches, Random, RawCase, RawDataset, Schedule,
+    StoredCase, TrainPlan,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::TrainRequest;
+use super::course::{Course, Judgement, Keep};
+use crate::exit::{EndWith as _, Failure, Kind};
+use crate::output_dir::{PROVENANCE_FILE, write_file};
+use crate::progress::Progress;
+use crate::provenance::Provenance;
+use crate::segment::write_labels;
+
+/// A train plan for scans with label maps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImagesPlan {
+    /// What tells this plan from one for painted scans.
+    pub data: Images,
+    /// Planner's rules.
+    pub preset: PresetName,
+    /// `2d`, `3d_fullres` or `3d_lowres`.
+    pub configuration: String,
+    /// Channels of each stage, where the planner's are not wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<Vec<usize>>,
+    /// Voxels of a patch, coarsest axis first, where the planner's are not wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patch: Option<Vec<usize>>,
+    /// Patches of a batch, where the planner's are not wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<usize>,
+    /// Epochs; the learning rate falls from one to the next.
+    pub epochs: u64,
+    /// Steps of an epoch; the network is judged after each.
+    pub epoch_steps: u64,
+    /// Batches that it is judged by.
+    pub judged_batches: u64,
+    /// Part of a batch that is put on foreground.
+    pub foreground: f64,
+    /// Whether patches are changed as nnU-Net does.
+    pub augmented: bool,
+    /// Whether patches are mirrored, in training and when the model runs.
+    pub mirrored: bool,
+    /// Learning rate at the start.
+    pub rate: f64,
+    /// Rule of the steps.
+    pub optimiser: Optimiser,
+    /// Norm to which gradients are cut.
+    pub clip: f64,
+    /// Seed.
+    pub seed: u64,
+}
+
+/// Marks a plan for scans with label maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Images {
+    /// `imagesTr` and `labelsTr`.
+    Images,
+}
+
+/// The planner's rules by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PresetName {
+    /// Plain U-Net.
+    Plain,
+    /// Residual encoder for 8 GB.
+    ResencM,
+    /// Residual encoder for 24 GB.
+    ResencL,
+    /// Residual encoder for 40 GB.
+    ResencXl,
+}
+
+impl From<PresetName> for Preset {
+    fn from(name: PresetName) -> Self {
+        match name {
+            PresetName::Plain => Self::Plain,
+            PresetName::ResencM => Self::ResEncM,
+            PresetName::ResencL => Self::ResEncL,
+            PresetName::ResencXl => Self::ResEncXL,
+        }
+    }
+}
+
+/// Which cases are learned from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fold {
+    /// All but those of this fifth.
+    One(usize),
+    /// All; judged by the same.
+    #[default]
+    All,
+}
+
+impl std::str::FromStr for Fold {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "all" => Ok(Self::All),
+            text => match text.parse() {
+                Ok(fold) if fold < FOLDS => Ok(Self::One(fold)),
+                _ => Err(format!("a fold is 0 to {} or `all`", FOLDS - 1)),
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for Fold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::One(fold) => write!(f, "{fold}"),
+            Self::All => f.write_str("all"),
+        }
+    }
+}
+
+const FOLDS: usize = 5;
+/// Seed of the split, as the original's.
+const SPLIT_SEED: u64 = 12345;
+
+impl ImagesPlan {
+    /// The plan of a name such as `nnunet-3d_fullres` or `nnunet-resenc_m-3d_fullres`.
+    pub fn built_in(name: &str) -> Option<Self> {
+        let rest = name.strip_prefix("nnunet-")?;
+        let (preset, configuration) = match rest.split_once('-') {
+            None => (PresetName::Plain, rest),
+            Some(("resenc_m", configuration)) => (PresetName::ResencM, configuration),
+            Some(("resenc_l", configuration)) => (PresetName::ResencL, configuration),
+            Some(("resenc_xl", configuration)) => (PresetName::ResencXl, configuration),
+            Some(_) => return None,
+        };
+        ["2d", "3d_fullres", "3d_lowres"]
+            .contains(&configuration)
+            .then(|| Self {
+                data: Images::Images,
+                preset,
+                configuration: configuration.to_owned(),
+                features: None,
+                patch: None,
+                batch: None,
+                epochs: 1000,
+                epoch_steps: 250,
+                judged_batches: 50,
+                foreground: 0.33,
+                augmented: true,
+                mirrored: true,
+                rate: 0.01,
+                optimiser: Optimiser::nnunet(),
+                clip: 12.0,
+                seed: 1,
+            })
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        let counts = [self.epochs, self.epoch_steps, self.judged_batches];
+        if counts.contains(&0) || self.epochs.checked_mul(self.epoch_steps).is_none() {
+            return Err("`epochs`, `epoch_steps` and `judged_batches` must be positive".into());
+        }
+        if !(0.0..=1.0).contains(&self.foreground) {
+            return Err(format!(
+                "`foreground` {}; a part is 0 to 1",
+                self.foreground
+            ));
+        }
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        match positive(self.rate) && positive(self.clip) && self.batch != Some(0) {
+            true => Ok(()),
+            false => Err("`rate`, `clip` and `batch` must be positive".into()),
+        }
+    }
+}
+
+/// Trains one fold and, when it is done, predicts the cases it never saw.
+///
+/// # Errors
+/// A [`Failure`] of kind input for data that are refused, of kind usage for a plan that does not suit them.
+pub(super) fn train(
+    plan: &ImagesPlan,
+    request: &TrainRequest,
+    progress: &mut Progress,
+) -> anyhow::Result<Judgement> {
+    progress.stage("read");
+    let data = RawDataset::open(&request.data).kind(Kind::Input)?;
+    std::fs::create_dir_all(&request.out)
+        .with_context(|| format!("{} cannot be made", request.out.display()))?;
+    let initial = match &request.initial {
+        Some(folder) => Some(given(folder)?),
+        None => None,
+    };
+    let plans_file = request.out.join("plans.json");
+    if !plans_file.is_file() || request.overwrite {
+        let plans = planned(plan, &data, request, progress)?;
+        write_file(&plans_file, &pretty(&plans)?)?;
+        write_file(&request.out.join("dataset.json"), &pretty(&data.json)?)?;
+    }
+    let plans = Plans::read(&request.out, &plan.configuration).kind(Kind::Usage)?;
+    if plans.previous_stage.is_some() {
+        return Err(Failure::usage(format!(
+            "{} refines another configuration, and cascades are not trained on scans",
+            plan.configuration
+        ))
+        .into());
+    }
+    let prepared = request.out.join("preprocessed").join(&plan.configuration);
+    let provenance = provenance(&data, request)?;
+    prepare(&data, &plans, &prepared, &provenance, progress)?;
+    let (learned, judged) = split(&data, request)?;
+    let open = |cases: &[&RawCase]| -> anyhow::Result<Vec<StoredCase>> {
+        let opened = cases
+            .iter()
+            .map(|case| StoredCase::open(&prepared, &case.name));
+        Ok(opened.collect::<Result<_, _>>()?)
+    };
+    let batch = batch(&plans_file, &plan.configuration)?;
+    let mut augmentation = Augmentation::of(plans.patch);
+    if !plan.mirrored {
+        augmentation.mirrored.clear();
+    }
+    let offset = 3 - plans.architecture.dimensions;
+    let mirrored = augmentation
+        .mirrored
+        .iter()
+        .map(|axis| axis - offset)
+        .collect();
+    let samples = Patches {
+        cases: open(&learned)?,
+        augmentation: augmentation.clone(),
+        augmented: plan.augmented,
+        batch: batch.patches,
+        foreground: plan.foreground,
+        seed: plan.seed,
+    };
+    let judge = Patches {
+        cases: open(&judged)?,
+        augmented: false,
+        seed: plan.seed ^ 0x5EED,
+        ..samples.clone()
+    };
+    let folder = request.out.join(format!("fold_{}", request.fold));
+    std::fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
+    write_file(
+        &folder.join("train.toml"),
+        toml::to_string_pretty(plan)?.as_bytes(),
+    )?;
+    write_file(
+        &folder.join(PROVENANCE_FILE),
+        provenance.to_json()?.as_bytes(),
+    )?;
+    let course = Course {
+        training: TrainPlan {
+            patch: plans.patch,
+            batch: batch.patches,
+            steps: plan.epochs * plan.epoch_steps,
+            optimiser: plan.optimiser,
+            schedule: Schedule::Polynomial {
+                rate: plan.rate,
+                epoch_steps: plan.epoch_steps,
+            },
+            clip: plan.clip,
+            loss: [1.0, 1.0],
+            batch_dice: batch.dice,
+            deep_supervision: true,
+            mean_memory: 0.0,
+            seed: plan.seed,
+        },
+        architecture: plans.architecture.clone(),
+        names: data.names.values().cloned().collect(),
+        configuration: plan.configuration.clone(),
+        trainer: "nnUNetTrainer",
+        mirrored,
+        judge_every: plan.epoch_steps,
+        judged_samples: plan.judged_batches * batch.patches as u64,
+        keep: Keep::Last,
+        weights: folder.join("checkpoint_final.safetensors"),
+        folder: folder.clone(),
+        given: initial.unwrap_or_default(),
+    };
+    let judgement = course.run(&samples, &judge, request.resume, request.at_most, progress)?;
+    if course.is_done()? && request.fold != Fold::All {
+        validate(&data, &judged, request, &folder, progress)?;
+        choose_postprocessing(&data, &request.out)?;
+    }
+    progress.finish();
+    Ok(judgement)
+}
+
+fn pretty(value: &Value) -> anyhow::Result<Vec<u8>> {
+    Ok((serde_json::to_string_pretty(value)? + "\n").into_bytes())
+}
+
+/// Weights of a model to start from, without its heads.
+fn given(folder: &Path) -> anyhow::Result<Parameters> {
+    let choice = Choice::default();
+    // Opened as a model first: it must be one that runs.
+    let model = Model::open(folder, &choice)
+        .context("the model to start from")
+        .kind(Kind::Input)?;
+    let file = model
+        .weight_files
+        .first()
+        .context("the model to start from has no weights")?;
+    let weights = segmentation::nnunet::Checkpoint::read(file)?.weights;
+    Ok(without_heads(weights))
+}
+
+fn without_heads(weights: Stored) -> Parameters {
+    let mut parameters = Parameters::default();
+    for (name, (shape, values)) in weights.into_all() {
+        if !name.contains(".seg_layers.") {
+            parameters.insert(name, shape, values);
+        }
+    }
+    parameters
+}
+
+/// `plans.json`: the planner's, or those of the model to start from, with what the train plan wants otherwise.
+fn planned(
+    plan: &ImagesPlan,
+    data: &RawDataset,
+    request: &TrainRequest,
+    progress: &mut Progress,
+) -> anyhow::Result<Value> {
+    let mut plans = match &request.initial {
+        // Its intensities, spacing and network are what its weights know.
+        Some(folder) => {
+            let file = folder.join("plans.json");
+            let text = std::fs::read(&file).with_context(|| format!("{}", file.display()))?;
+            serde_json::from_slice(&text).with_context(|| format!("{}", file.display()))?
+        }
+        None => {
+            progress.stage("measure");
+            let cases = data.cases.len();
+            let fingerprint = data
+                .fingerprint(|done| progress.part(done, cases))
+                .kind(Kind::Input)?;
+            let file = request.out.join("dataset_fingerprint.json");
+            write_file(&file, &pretty(&serde_json::to_value(&fingerprint)?)?)?;
+            let preset = plan.preset.into();
+            let outputs = data.names.len() + 1;
+            let planned = plan_dataset(&fingerprint, data.channels.len(), outputs, preset)?;
+            let name = request
+                .data
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy();
+            plans_json(
+                &planned,
+                preset,
+                &name,
+                &fingerprint,
+                &data.channels,
+                data.reader,
+            )
+        }
+    };
+    let known: Vec<String> = plans["configurations"]
+        .as_object()
+        .map(|all| all.keys().cloned().collect())
+        .unwrap_or_default();
+    if !known.contains(&plan.configuration) {
+        return Err(Failure::usage(format!(
+            "the planner has no {} for these data; it has {}",
+            plan.configuration,
+            known.join(", ")
+        ))
+        .into());
+    }
+    let own = &mut plans["configurations"][&plan.configuration];
+    if let Some(patch) = &plan.patch {
+        own["patch_size"] = json!(patch);
+    }
+    if let Some(batch) = plan.batch {
+        own["batch_size"] = json!(batch);
+    }
+    if let Some(features) = &plan.features {
+        own["architecture"]["arch_kwargs"]["features_per_stage"] = json!(features);
+    }
+    Ok(plans)
+}
+
+struct Batch {
+    patches: usize,
+    dice: bool,
+}
+
+fn batch(plans_file: &Path, configuration: &str) -> anyhow::Result<Batch> {
+    let plans: Value = serde_json::from_slice(&std::fs::read(plans_file)?)?;
+    let own = &plans["configurations"][configuration];
+    let patches = own["batch_size"]
+        .as_u64()
+        .and_then(|n| usize::try_from(n).ok());
+    Ok(Batch {
+        patches: patches.context("`batch_size` is missing in plans.json")?,
+        dice: own["batch_dice"].as_bool().unwrap_or(false),
+    })
+}
+
+/// Brings all cases to the network's grid, unless that was done from the same files by the same plans.
+fn prepare(
+    data: &RawDataset,
+    plans: &Plans,
+    directory: &Path,
+    provenance: &Provenance,
+    progress: &mut Progress,
+) -> anyhow::Result<()> {
+    progress.stage("prepare");
+    // Plans and files by their hashes: what was prepared from others must not pass for these.
+    let mark = directory.join("prepared_from.json");
+    let wanted = serde_json::to_vec_pretty(&provenance.inputs)?;
+    if std::fs::read(&mark).ok().as_ref() != Some(&wanted) {
+        if directory.is_dir() {
+            std::fs::remove_dir_all(directory)
+                .with_context(|| format!("{}", directory.display()))?;
+        }
+        std::fs::create_dir_all(directory).with_context(|| format!("{}", directory.display()))?;
+        write_file(&mark, &wanted)?;
+    }
+    for (done, case) in data.cases.iter().enumerate() {
+        if !StoredCase::is_there(directory, &case.name) {
+            data.prepare(case, plans, directory)
+                .with_context(|| case.name.clone())
+                .kind(Kind::Input)?;
+        }
+        progress.part(done + 1, data.cases.len());
+    }
+    Ok(())
+}
+
+/// The cases that are learned from and those that are judged by. A `splits_final.json` among the data or in the model folder is followed;
+/// else five parts are drawn and written there.
+fn split<'a>(
+    data: &'a RawDataset,
+    request: &TrainRequest,
+) -> anyhow::Result<(Vec<&'a RawCase>, Vec<&'a RawCase>)> {
+    let all: Vec<&RawCase> = data.cases.iter().collect();
+    let Fold::One(fold) = request.fold else {
+        return Ok((all.clone(), all));
+    };
+    let own = request.out.join("splits_final.json");
+    let file = [request.data.join("splits_final.json"), own.clone()]
+        .into_iter()
+        .find(|file| file.is_file());
+    let splits: Vec<BTreeMap<String, Vec<String>>> = match file {
+        Some(file) => serde_json::from_slice(&std::fs::read(&file)?)
+            .with_context(|| format!("{}", file.display()))
+            .kind(Kind::Input)?,
+        None => {
+            if all.len() < FOLDS {
+                return Err(Failure::usage(format!(
+                    "{} cases cannot be split into {FOLDS} folds",
+                    all.len()
+                ))
+                .with_help("train on all of them with --fold all, or give a splits_final.json")
+                .into());
+            }
+            let names: Vec<String> = all.iter().map(|case| case.name.clone()).collect();
+            let splits = drawn(&names);
+            write_file(&own, &pretty(&serde_json::to_value(&splits)?)?)?;
+            splits
+        }
+    };
+    let parts = splits
+        .get(fold)
+        .ok_or_else(|| Failure::usage(format!("splits_final.json has no fold {fold}")))?;
+    let pick = |key: &str| -> anyhow::Result<Vec<&RawCase>> {
+        let names = parts.get(key).map(Vec::as_slice).unwrap_or_default();
+        let picked = names.iter().map(|name| {
+            let case = data.cases.iter().find(|case| case.name == *name);
+            case.ok_or_else(|| {
+                Failure::input(format!(
+                    "splits_final.json names the case {name:?}, which is not there"
+                ))
+                .into()
+            })
+        });
+        let picked: Vec<&RawCase> = picked.collect::<anyhow::Result<_>>()?;
+        ensure!(
+            !picked.is_empty(),
+            "fold {fold} of splits_final.json has no `{key}` cases"
+        );
+        Ok(picked)
+    };
+    Ok((pick("train")?, pick("val")?))
+}
+
+/// Five parts of shuffled names, as even as they can be.
+fn drawn(names: &[String]) -> Vec<BTreeMap<String, Vec<String>>> {
+    let mut order: Vec<usize> = (0..names.len()).collect();
+    let mut random = Random::new(SPLIT_SEED, 0);
+    for i in (1..order.len()).rev() {
+        order.swap(i, random.below(i + 1));
+    }
+    let part = |fold: usize| {
+        let from = fold * names.len() / FOLDS;
+        let to = (fold + 1) * names.len() / FOLDS;
+        let judged: Vec<usize> = order[from..to].to_vec();
+        let pick = |inside: bool| {
+            let indices = (0..names.len()).filter(|i| judged.contains(i) == inside);
+            indices.map(|i| names[i].clone()).collect()
+        };
+        BTreeMap::from([
+            ("train".to_owned(), pick(false)),
+            ("val".to_owned(), pick(true)),
+        ])
+    };
+    (0..FOLDS).map(part).collect()
+}
+
+fn provenance(data: &RawDataset, request: &TrainRequest) -> anyhow::Result<Provenance> {
+    let mut provenance = Provenance::of_this_process("osteoload train", solver::Device::Cpu);
+    provenance.add_input("dataset", &request.data.join("dataset.json"))?;
+    provenance.add_input("plans", &request.out.join("plans.json"))?;
+    for case in &data.cases {
+        for image in &case.images {
+            provenance.add_input("imagesTr", image)?;
+        }
+        provenance.add_input("labelsTr", &case.labels)?;
+    }
+    Ok(provenance)
+}
+
+/// Predicts cases and writes label maps and `summary.json` as nnU-Net does.
+fn validate(
+    data: &RawDataset,
+    cases: &[&RawCase],
+    request: &TrainRequest,
+    folder: &Path,
+    progress: &mut Progress,
+) -> anyhow::Result<()> {
+    progress.stage("validate");
+    let Fold::One(fold) = request.fold else {
+        bail!("only a fold is validated");
+    };
+    let choice = Choice {
+        folds: Folds::These(vec![fold]),
+        ..Choice::default()
+    };
+    let model = Model::open(&request.out, &choice)?;
+    let out = folder.join("validation");
+    std::fs::create_dir_all(&out).with_context(|| format!("{}", out.display()))?;
+    let mut figures = vec![];
+    for (done, case) in cases.iter().enumerate() {
+        let scan = case.images.iter().map(|path| imaging::read_volume(path));
+        let scan = scan.collect::<Result<Vec<_>, _>>()?;
+        let found = model.segment(&scan, &Options::default(), &mut |_, _| {})?;
+        let file = out.join(format!("{}.nii.gz", case.name));
+        let partial = out.join("partial.nii.gz");
+        write_labels(&partial, &found.labels)?;
+        std::fs::rename(&partial, &file).with_context(|| format!("{}", file.display()))?;
+        let reference = imaging::read_labels(&case.labels)?;
+        let metrics: serde_json::Map<String, Value> = dice_of(&reference, &found.labels, data)
+            .into_iter()
+            .map(|(label, dice)| (label.to_string(), json!({"Dice": dice})))
+            .collect();
+        figures.push(json!({
+            "metrics": metrics,
+            "prediction_file": file.file_name().map(|name| name.to_string_lossy()),
+            "reference_file": case.labels.file_name().map(|name| name.to_string_lossy()),
+        }));
+        progress.part(done + 1, cases.len());
+    }
+    let mean_of = |label: u16| {
+        let values = figures
+            .iter()
+            .filter_map(|f| f["metrics"][label.to_string()]["Dice"].as_f64());
+        let values: Vec<f64> = values.collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    };
+    let means: Vec<(u16, Option<f64>)> = data
+        .names
+        .keys()
+        .map(|&label| (label, mean_of(label)))
+        .collect();
+    let known: Vec<f64> = means.iter().filter_map(|(_, mean)| *mean).collect();
+    let foreground = (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64);
+    let mean: serde_json::Map<String, Value> = means
+        .iter()
+        .map(|(label, mean)| (label.to_string(), json!({"Dice": mean})))
+        .collect();
+    let summary = json!({
+        "foreground_mean": {"Dice": foreground},
+        "mean": mean,
+        "metric_per_case": figures,
+    });
+    write_file(&out.join("summary.json"), &pretty(&summary)?)
+}
+
+/// Dice of every label of a data set; none where neither map has it.
+fn dice_of(
+    reference: &LabelMap,
+    found: &LabelMap,
+    data: &RawDataset,
+) -> BTreeMap<u16, Option<f64>> {
+    let most = data.names.len() + 1;
+    let mut counts = vec![[0u64; 2]; most];
+    for (&own, &other) in reference.data.iter().zip(&found.data) {
+        for label in [own, other] {
+            if let Some(count) = counts.get_mut(usize::from(label)) {
+                count[1] += 1;
+            }
+        }
+        if own == other && usize::from(own) < most {
+            counts[usize::from(own)][0] += 2;
+        }
+    }
+    let dice = |label: &u16| {
+        let [right, of] = counts[usize::from(*label)];
+        (of > 0).then(|| right as f64 / of as f64)
+    };
+    data.names
+        .keys()
+        .map(|label| (*label, dice(label)))
+        .collect()
+}
+
+/// Once all folds are validated: whether keeping the largest component only, of all labels together and then of each, makes the
+/// predictions better; writes `postprocessing.json`.
+fn choose_postprocessing(data: &RawDataset, out: &Path) -> anyhow::Result<()> {
+    let mut pairs: Vec<(PathBuf, PathBuf)> = vec![];
+    for fold in 0..FOLDS {
+        let folder = out.join(format!("fold_{fold}/validation"));
+        if !folder.join("summary.json").is_file() {
+            return Ok(());
+        }
+        for case in &data.cases {
+            let file = folder.join(format!("{}.nii.gz", case.name));
+            if file.is_file() {
+                pairs.push((case.labels.clone(), file));
+            }
+        }
+    }
+    let labels: Vec<u16> = data.names.keys().copied().collect();
+    let mut steps: Vec<Vec<u16>> = vec![];
+    let score = |steps: &[Vec<u16>]| -> anyhow::Result<BTreeMap<u16, f64>> {
+        let mut sums: BTreeMap<u16, (f64, f64)> = BTreeMap::new();
+        for (reference, prediction) in &pairs {
+            let (reference, mut found) = (
+                imaging::read_labels(reference)?,
+                imaging::read_labels(prediction)?,
+            );
+            for labels in steps {
+                keep_largest(&mut found, labels);
+            }
+            for (label, dice) in dice_of(&reference, &found, data) {
+                if let Some(dice) = dice {
+                    let sum = sums.entry(label).or_default();
+                    *sum = (sum.0 + dice, sum.1 + 1.0);
+                }
+            }
+        }
+        Ok(sums
+            .into_iter()
+            .map(|(label, (sum, n))| (label, sum / n))
+            .collect())
+    };
+    let mean =
+        |scores: &BTreeMap<u16, f64>| scores.values().sum::<f64>() / scores.len().max(1) as f64;
+    let mut best = score(&[])?;
+    let together = score(std::slice::from_ref(&labels))?;
+    let none_worse = best
+        .iter()
+        .all(|(label, dice)| together.get(label).is_some_and(|d| d >= dice));
+    if mean(&together) > mean(&best) && none_worse {
+        steps.push(labels.clone());
+        best = together;
+    }
+    if labels.len() > 1 {
+        for &label in &labels {
+            let mut tried = steps.clone();
+            tried.push(vec![label]);
+            let scores = score(&tried)?;
+            if scores.get(&label) > best.get(&label) {
+                (steps, best) = (tried, scores);
+            }
+        }
+    }
+    let arguments: Vec<Value> = steps
+        .iter()
+        .map(|labels| json!({"labels_or_regions": labels}))
+        .collect();
+    let functions = vec!["remove_all_but_largest_component_from_segmentation"; steps.len()];
+    let chosen = json!({"postprocessing_fns": functions, "postprocessing_kwargs": arguments});
+    write_file(&out.join("postprocessing.json"), &pretty(&chosen)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_is_judged_by_once() {
+        let names: Vec<String> = (0..13).map(|i| format!("case{i:02}")).collect();
+        let splits = drawn(&names);
+        let mut judged: Vec<String> = splits.iter().flat_map(|part| part["val"].clone()).collect();
+        judged.sort();
+        assert_eq!(judged, names);
+        for part in &splits {
+            assert!((2..=3).contains(&part["val"].len()));
+            assert_eq!(part["train"].len() + part["val"].len(), 13);
+            assert!(part["train"].iter().all(|name| !part["val"].contains(name)));
+        }
+    }
+}

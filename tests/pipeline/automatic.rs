@@ -1,0 +1,190 @@
+//! Without a mask: the built-in networks find the femur, say its side, and the load is that of the true mask.
+
+use std::path::PathBuf;
+
+use imaging::{LabelMap, Volume};
+use osteoload::output_dir::Existing;
+use osteoload::plan::{Bone, Plan, Side, Subject};
+use osteoload::progress::Progress;
+use osteoload::protocol::Protocol;
+use osteoload::report::CheckStatus;
+use osteoload::run::{RunRequest, check, run};
+use osteoload::synth::{Options, Patient, femur};
+use segmentation::metrics::agreement;
+
+use super::export::{ends_with, name};
+use super::femur::mirrored;
+use super::scanner_line;
+
+/// A femur that no network was trained on (seeds 501 to 506 were) or chosen by (601, 602).
+fn patient() -> Patient {
+    femur(&Options {
+        seed: 41,
+        spacing_mm: Some([1.5, 1.5, 2.0]),
+        shaft_mm: 45.0,
+        ..Options::default()
+    })
+    .expect("a patient")
+}
+
+struct Scan {
+    folder: tempfile::TempDir,
+}
+
+impl Scan {
+    fn new(ct: &Volume<f32>) -> Self {
+        let folder = tempfile::tempdir().expect("a directory");
+        imaging::write_volume(&folder.path().join("ct.nii.gz"), ct).expect("a scan");
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn segmented(&self) -> LabelMap {
+        let [ct, out] = ["ct.nii.gz", "labels.nii.gz"].map(|name| self.path(name));
+        let arguments = [
+            "segment",
+            "--model",
+            "builtin:femur",
+            "--ct",
+            name(&ct),
+            "--out",
+            name(&out),
+        ];
+        ends_with(0, &[&arguments[..], &["--mirroring", "off"]].concat());
+        imaging::read_labels(&out).expect("labels")
+    }
+
+    fn request(&self, patient: &Patient, mask: Option<(PathBuf, u16)>) -> RunRequest {
+        let mut subject = Subject::new(Bone::Femur, Some(scanner_line(patient)));
+        let (mask, label) = mask.unzip();
+        subject.label.extend(label);
+        let protocol = Protocol::built_in("saillard2024-femur").expect("a protocol");
+        let settings = ["mesh.voxel_mm=4".parse().expect("a setting")];
+        RunRequest {
+            ct: self.path("ct.nii.gz"),
+            mask,
+            plan_file: None,
+            protocol_file: None,
+            plan: Plan::resolve(&protocol, subject, &settings).expect("a plan"),
+            out: self.path("result"),
+            existing: Existing::Overwrite,
+            device: solver::Device::Cpu,
+        }
+    }
+}
+
+fn dice(truth: &LabelMap, found: &LabelMap, label: u16) -> f64 {
+    let masks = (truth.select(&[label]), found.select(&[label]));
+    agreement(&masks.0, &masks.1)
+        .expect("one grid")
+        .dice
+        .expect("a bone")
+}
+
+#[test]
+fn a_femur_is_found_on_its_side_and_breaks_as_its_true_mask_does() {
+    let patient = patient();
+    let label = patient.truth.bones[0].label;
+    let scan = Scan::new(&patient.ct);
+    let found = scan.segmented();
+    let dice_here = dice(&patient.labels, &found, label);
+    assert!(dice_here > 0.95, "Dice {dice_here}");
+    assert_eq!(found.labels(), [label]);
+
+    // The mirror image is the other femur.
+    let other = Scan::new(&mirrored(&patient.ct)).segmented();
+    assert_eq!(other.labels(), [3 - label]);
+
+    // The true mask and the network's.
+    let truth = scan.path("truth.nii.gz");
+    imaging::write_volume(&truth, &patient.labels).expect("labels");
+    let load = |mask: Option<(PathBuf, u16)>| {
+        let finished = run(&scan.request(&patient, mask), &mut Progress::silent()).expect("a run");
+        let result = &finished.results[0];
+        (result.failure_load_n.expect("a load"), result.side)
+    };
+    let (of_truth, side) = load(Some((truth, label)));
+    let (automatic, found_side) = load(None);
+    assert_eq!(side, found_side);
+    assert_eq!(side == Some(Side::Left), label == 1);
+    assert!(
+        (automatic / of_truth - 1.0).abs() < 0.1,
+        "{automatic} N and {of_truth} N"
+    );
+    let read =
+        |file: &str| std::fs::read_to_string(scan.path("result").join(file)).expect("a file");
+    let provenance: serde_json::Value =
+        serde_json::from_str(&read("provenance.json")).expect("JSON");
+    assert_eq!(provenance["weights"].as_object().expect("weights").len(), 2);
+    let labels = imaging::read_labels(&scan.path("result/segmentation.nii.gz")).expect("labels");
+    assert_eq!(labels.labels(), [label]);
+    // The plan that was left repeats the run.
+    let plan = Plan::from_toml(&read("plan.toml")).expect("a plan");
+    assert_eq!(plan.subject.label, [label]);
+}
+
+#[test]
+fn metal_in_the_bone_is_refused() {
+    let patient = patient();
+    let label = patient.truth.bones[0].label;
+    let mut ct = patient.ct.clone();
+    // A screw along the array's first axis through the middle of the bone.
+    let voxels = patient.labels.select(&[label]);
+    let [low, high] = voxels.bounding_box().expect("a bone");
+    let middle: [usize; 3] = std::array::from_fn(|axis| (low[axis] + high[axis]) / 2);
+    let inside: Vec<usize> = (0..voxels.grid.len())
+        .filter(|&index| {
+            let at = voxels.grid.voxel(index);
+            voxels.data[index] && at[1].abs_diff(middle[1]) < 3 && at[2].abs_diff(middle[2]) < 3
+        })
+        .collect();
+    assert!(inside.len() > 100);
+    for index in inside {
+        ct.data[index] = 3071.0;
+    }
+    let scan = Scan::new(&ct);
+    let checks = check(&scan.request(&patient, None), &mut Progress::silent()).expect("gates");
+    let metal = checks
+        .iter()
+        .find(|check| check.name == "metal")
+        .expect("a check");
+    assert_eq!(metal.status, CheckStatus::Refuse, "{}", metal.reason);
+    let refused = run(&scan.request(&patient, None), &mut Progress::silent());
+    assert!(format!("{:#}", refused.expect_err("refused")).contains("metal"));
+}
+
+#[test]
+fn a_scan_without_a_femur_is_refused() {
+    let patient = patient();
+    let scan = Scan::new(&patient.ct.map(|_| 40.0));
+    let [ct, out] = ["ct.nii.gz", "labels.nii.gz"].map(|name| scan.path(name));
+    let arguments = [
+        "segment",
+        "--model",
+        "builtin:femur",
+        "--ct",
+        name(&ct),
+        "--out",
+        name(&out),
+    ];
+    assert!(ends_with(3, &arguments).contains("no femur"));
+    assert!(!out.exists());
+    for (model, status, named) in [
+        ("builtin:skull", 2, "builtin:femur"),
+        ("builtin:vertebra", 2, "vertebra"),
+    ] {
+        let arguments = [
+            "segment",
+            "--model",
+            model,
+            "--ct",
+            name(&ct),
+            "--out",
+            name(&out),
+        ];
+        assert!(ends_with(status, &arguments).contains(named));
+    }
+}
