@@ -50,6 +50,8 @@ pub struct Plan {
 
 /// A train plan of either kind of data.
 #[derive(Clone, Debug, PartialEq)]
+// One is held at a time.
+#[allow(clippy::large_enum_variant)]
 pub enum AnyPlan {
     /// Scans painted on label maps.
     Painted(Plan),

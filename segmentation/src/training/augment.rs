@@ -326,7 +326,7 @@ fn gamma(values: &mut [f32], power: f64) {
 fn lines(values: &mut [f32], shape: [usize; 3], axis: usize, mut change: impl FnMut(&mut [f32])) {
     let stride = [shape[1] * shape[2], shape[2], 1][axis];
     let mut line = vec![0.0; shape[axis]];
-    for start in (0..values.len()).filter(|i| i / stride % shape[axis] == 0) {
+    for start in (0..values.len()).filter(|i| (i / stride).is_multiple_of(shape[axis])) {
         for (i, value) in line.iter_mut().enumerate() {
             *value = values[start + i * stride];
         }
@@ -397,7 +397,7 @@ fn mirror(patch: &mut Patch, axis: usize) {
 fn flip<T: Copy>(values: &mut [T], shape: [usize; 3], axis: usize) {
     let stride = [shape[1] * shape[2], shape[2], 1][axis];
     let length = shape[axis];
-    for start in (0..values.len()).filter(|i| i / stride % length == 0) {
+    for start in (0..values.len()).filter(|i| (i / stride).is_multiple_of(length)) {
         for i in 0..length / 2 {
             values.swap(start + i * stride, start + (length - 1 - i) * stride);
         }
