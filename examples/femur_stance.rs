@@ -61,7 +61,7 @@ fn main() -> anyhow::Result<()> {
 
     let request = RunRequest {
         ct,
-        mask,
+        mask: Some(mask),
         plan_file: None,
         protocol_file: None,
         plan: Plan::resolve(&protocol, subject, &[coarse])?,
