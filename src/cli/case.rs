@@ -113,7 +113,7 @@ impl CaseArgs {
             // A label that an earlier plan took from its level goes with that level.
             subject.label.clear();
         }
-        if self.side.is_some() && self.mask.is_none() {
+        if self.side.is_some() && subject.model.is_some() {
             // A label that an earlier plan took from a network goes with that side.
             subject.label.clear();
         }
@@ -142,8 +142,9 @@ impl CaseArgs {
                     .with_help("name the values of the bone in the mask with --label K[,K…], or a vertebra with --level")
                     .into())
             }
-            None if subject.model.is_none() && !self.label.is_empty() => {
-                Err(Failure::usage("--label is given without --mask")
+            None if subject.model.is_none() && !subject.label.is_empty() => {
+                // Also of a plan whose run had a mask: the same value means another bone to a network.
+                Err(Failure::usage("a label is given without the --mask it belongs to")
                     .with_help("give the mask it belongs to with --mask, or a model with --model; the built-in networks need no --label")
                     .into())
             }

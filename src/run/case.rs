@@ -1,23 +1,21 @@
 //! One bone of one scan, read, calibrated and looked at.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use calibration::{Calibration, DensityKind, DensityMap};
 use imaging::components::{Connectivity, largest_component};
-use imaging::image::Orientation as FileOrientation;
 use imaging::morphology::{StructuringElement, morph_mm, morph_voxels};
-use imaging::orientation::{axes_of, reorient, to_ras_axes};
+use imaging::orientation::{axes_of, reorient};
 use imaging::{Grid, LabelMap, Mask, Volume};
-use segmentation::nnunet::Options;
 
+use super::scan::Scan;
 use super::{RunRequest, gates, options};
 use crate::anatomy::endplate::ImageEndplates;
 use crate::anatomy::one_vertebra::one_vertebra;
 use crate::anatomy::vertebra::{canal_wall, split_body};
 use crate::anatomy::{self, FemurLandmarks, Refused, VertebraLandmarks, pieces::single_bone};
-use crate::automatic::{self, LEFT_FEMUR, Labelled, Networks, RIGHT_FEMUR};
+use crate::automatic::{LEFT_FEMUR, Labelled, RIGHT_FEMUR};
 use crate::bone_model::{BoneModel, compression, fall, stance};
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::output_dir::OutputDir;
@@ -29,7 +27,7 @@ use crate::pose::Posed;
 use crate::progress::Progress;
 use crate::report::EndplateFigure;
 use crate::report::result_json::{Check, CheckStatus};
-use crate::segment::{network_device, write_labels};
+use crate::segment::write_labels;
 
 /// A label that covers more of the body's surface than this is its cortex; pedicles cover about a tenth.
 const ENCLOSED: f64 = 0.5;
@@ -60,92 +58,6 @@ pub struct Case {
     pub checks: Vec<Check>,
     /// The scan's own grid: images are written on it.
     scan_grid: Grid,
-}
-
-/// A scan, calibrated, and its label map: what the cases of one scan share. Volumes run along RAS+ array axes.
-pub struct Scan {
-    density: Arc<DensityMap>,
-    calibration: Calibration,
-    /// The label map.
-    pub labels: LabelMap,
-    orientation: anatomy::Check,
-    grid: Grid,
-    /// What a network found, where no mask was given; on the scan's own grid.
-    pub automatic: Option<Arc<Labelled>>,
-}
-
-impl Scan {
-    /// Reads and calibrates the scan of a request and reads its mask.
-    pub fn open(request: &RunRequest, progress: &mut Progress) -> anyhow::Result<Self> {
-        let subject = &request.plan.subject;
-        progress.stage("read");
-        let ct = imaging::read_volume(&request.ct)
-            .context("the scan")
-            .kind(Kind::Input)?;
-        let given = match &request.mask {
-            Some(path) => Some(mask(path, &ct.grid)?),
-            None => None,
-        };
-        if !ct.grid.is_orthogonal() {
-            return Err(Failure::input(format!(
-                "{}: the array axes are not at right angles ({})",
-                request.ct.display(),
-                ct.grid
-            ))
-            .with_help("resample the scan and the mask to an orthogonal grid")
-            .into());
-        }
-        let (labels, automatic) = match given {
-            Some(labels) => (labels, None),
-            None => {
-                progress.stage("segment");
-                let found = automatic::segmented(
-                    &ct,
-                    subject.bone,
-                    &Networks::named(subject.model.as_deref()),
-                    network_device(request.device)?,
-                    &Options::default(),
-                    progress,
-                )?;
-                (found.labels.clone(), Some(Arc::new(found)))
-            }
-        };
-        progress.stage("calibrate");
-        let calibration = crate::calibrate::for_subject(subject, &ct)?;
-        let density = calibration
-            .apply(&ct)
-            .with_context(|| format!("the scan {}", request.ct.display()))
-            .kind(Kind::Input)?;
-        let scan_grid = ct.grid.clone();
-        drop(ct);
-        Ok(Self {
-            density: Arc::new(density.map(|volume| to_ras_axes(&volume))),
-            calibration,
-            labels: to_ras_axes(&labels),
-            orientation: stated_sides(&request.ct)?,
-            grid: scan_grid,
-            automatic,
-        })
-    }
-
-    /// The request with the label that a network gave the bone, where no mask was given.
-    pub fn completed(&self, request: &RunRequest) -> anyhow::Result<RunRequest> {
-        let mut request = request.clone();
-        if let Some(found) = &self.automatic {
-            request.plan.subject.label = found.label_of(&request.plan.subject)?;
-        }
-        Ok(request)
-    }
-}
-
-fn mask(path: &Path, grid: &Grid) -> anyhow::Result<LabelMap> {
-    let labels = imaging::read_labels(path)
-        .context("the mask")
-        .kind(Kind::Input)?;
-    grid.check_same(&labels.grid)
-        .with_context(|| format!("the mask {} is not on the scan's grid", path.display()))
-        .kind(Kind::Input)?;
-    Ok(labels)
 }
 
 impl Case {
@@ -557,24 +469,6 @@ impl Case {
         }
         Ok(())
     }
-}
-
-/// Whether the file itself says where the patient's left is.
-fn stated_sides(ct: &Path) -> anyhow::Result<anatomy::Check> {
-    const NAME: &str = "orientation";
-    let info = imaging::describe(ct).kind(Kind::Input)?;
-    Ok(match info.orientation {
-        FileOrientation::Stated(field) => anatomy::Check::pass(
-            NAME,
-            None,
-            format!("the file says where left is, in {field}"),
-        ),
-        FileOrientation::Assumed(convention) => anatomy::Check::review(
-            NAME,
-            None,
-            format!("the file does not say where left is; taken: {convention}"),
-        ),
-    })
 }
 
 /// The voxels of some labels.

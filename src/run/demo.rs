@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use solver::Device;
 
-use super::case::Scan;
+use super::scan::Scan;
 use super::synthesise::{SynthFormat, SynthKind, draw, write};
 use super::{Finished, RunRequest, run_into};
 use crate::output_dir::{Existing, OutputDir, PROVENANCE_FILE};

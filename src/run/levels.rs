@@ -6,7 +6,8 @@ use anyhow::Context as _;
 
 use imaging::LabelMap;
 
-use super::case::{Case, Scan};
+use super::case::Case;
+use super::scan::Scan;
 use super::{RunRequest, answered, provenance, run_into};
 use crate::exit::{Ending, Failure, Kind};
 use crate::interruption::Section;

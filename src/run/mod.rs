@@ -11,6 +11,7 @@ mod levels;
 mod materials;
 mod options;
 mod outcome;
+mod scan;
 mod solve;
 mod synthesise;
 
@@ -36,8 +37,9 @@ use crate::provenance::{Provenance, peak_memory_mib};
 use crate::report::result_json::{Check, DensityStatistics};
 use crate::report::{MeshStatistics, RunOutcome, RunResult};
 use crate::risk::Risk;
-use case::{Case, Scan};
+use case::Case;
 use fields::FieldWriter;
+use scan::Scan;
 
 /// One case to be computed.
 #[derive(Clone, Debug)]

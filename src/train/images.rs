@@ -1,190 +1,28 @@
 //! Training on scans with label maps, as nnU-Net v2 does it: measured, planned, prepared, trained in folds, validated.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context as _, bail, ensure};
-use imaging::LabelMap;
+use anyhow::{Context as _, ensure};
 use segmentation::network::Stored;
-use segmentation::nnunet::planner::{Preset, plan_dataset};
-use segmentation::nnunet::{Choice, Folds, Model, Options, Plans, keep_largest, plans_json};
+use segmentation::nnunet::planner::plan_dataset;
+use segmentation::nnunet::{Choice, Model, Plans, plans_json};
 use segmentation::training::{
-    Augmentation, Optimiser, Parameters, Patches, Random, RawCase, RawDataset, Schedule,
-    StoredCase, TrainPlan,
+    Augmentation, Parameters, Patches, Random, RawCase, RawDataset, Schedule, StoredCase, TrainPlan,
 };
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::TrainRequest;
 use super::course::{Course, Judgement, Keep};
+use super::images_plan::{FOLDS, Fold, ImagesPlan};
+use super::validation::{choose_postprocessing, validate};
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::output_dir::{PROVENANCE_FILE, write_file};
 use crate::progress::Progress;
 use crate::provenance::Provenance;
-use crate::segment::write_labels;
 
-/// A train plan for scans with label maps.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ImagesPlan {
-    /// What tells this plan from one for painted scans.
-    pub data: Images,
-    /// Planner's rules.
-    pub preset: PresetName,
-    /// `2d`, `3d_fullres` or `3d_lowres`.
-    pub configuration: String,
-    /// Channels of each stage, where the planner's are not wanted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub features: Option<Vec<usize>>,
-    /// Voxels of a patch, coarsest axis first, where the planner's are not wanted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub patch: Option<Vec<usize>>,
-    /// Patches of a batch, where the planner's are not wanted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch: Option<usize>,
-    /// Epochs; the learning rate falls from one to the next.
-    pub epochs: u64,
-    /// Steps of an epoch; the network is judged after each.
-    pub epoch_steps: u64,
-    /// Batches that it is judged by.
-    pub judged_batches: u64,
-    /// Part of a batch that is put on foreground.
-    pub foreground: f64,
-    /// Whether patches are changed as nnU-Net does.
-    pub augmented: bool,
-    /// Whether patches are mirrored, in training and when the model runs.
-    pub mirrored: bool,
-    /// Learning rate at the start.
-    pub rate: f64,
-    /// Rule of the steps.
-    pub optimiser: Optimiser,
-    /// Norm to which gradients are cut.
-    pub clip: f64,
-    /// Seed.
-    pub seed: u64,
-}
-
-/// Marks a plan for scans with label maps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Images {
-    /// `imagesTr` and `labelsTr`.
-    Images,
-}
-
-/// The planner's rules by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PresetName {
-    /// Plain U-Net.
-    Plain,
-    /// Residual encoder for 8 GB.
-    ResencM,
-    /// Residual encoder for 24 GB.
-    ResencL,
-    /// Residual encoder for 40 GB.
-    ResencXl,
-}
-
-impl From<PresetName> for Preset {
-    fn from(name: PresetName) -> Self {
-        match name {
-            PresetName::Plain => Self::Plain,
-            PresetName::ResencM => Self::ResEncM,
-            PresetName::ResencL => Self::ResEncL,
-            PresetName::ResencXl => Self::ResEncXL,
-        }
-    }
-}
-
-/// Which cases are learned from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fold {
-    /// All but those of this fifth.
-    One(usize),
-    /// All; judged by the same.
-    #[default]
-    All,
-}
-
-impl std::str::FromStr for Fold {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "all" => Ok(Self::All),
-            text => match text.parse() {
-                Ok(fold) if fold < FOLDS => Ok(Self::One(fold)),
-                _ => Err(format!("a fold is 0 to {} or `all`", FOLDS - 1)),
-            },
-        }
-    }
-}
-
-impl std::fmt::Display for Fold {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::One(fold) => write!(f, "{fold}"),
-            Self::All => f.write_str("all"),
-        }
-    }
-}
-
-const FOLDS: usize = 5;
 /// Seed of the split, as the original's.
 const SPLIT_SEED: u64 = 12345;
-
-impl ImagesPlan {
-    /// The plan of a name such as `nnunet-3d_fullres` or `nnunet-resenc_m-3d_fullres`.
-    pub fn built_in(name: &str) -> Option<Self> {
-        let rest = name.strip_prefix("nnunet-")?;
-        let (preset, configuration) = match rest.split_once('-') {
-            None => (PresetName::Plain, rest),
-            Some(("resenc_m", configuration)) => (PresetName::ResencM, configuration),
-            Some(("resenc_l", configuration)) => (PresetName::ResencL, configuration),
-            Some(("resenc_xl", configuration)) => (PresetName::ResencXl, configuration),
-            Some(_) => return None,
-        };
-        ["2d", "3d_fullres", "3d_lowres"]
-            .contains(&configuration)
-            .then(|| Self {
-                data: Images::Images,
-                preset,
-                configuration: configuration.to_owned(),
-                features: None,
-                patch: None,
-                batch: None,
-                epochs: 1000,
-                epoch_steps: 250,
-                judged_batches: 50,
-                foreground: 0.33,
-                augmented: true,
-                mirrored: true,
-                rate: 0.01,
-                optimiser: Optimiser::nnunet(),
-                clip: 12.0,
-                seed: 1,
-            })
-    }
-
-    pub(super) fn check(&self) -> Result<(), String> {
-        let counts = [self.epochs, self.epoch_steps, self.judged_batches];
-        if counts.contains(&0) || self.epochs.checked_mul(self.epoch_steps).is_none() {
-            return Err("`epochs`, `epoch_steps` and `judged_batches` must be positive".into());
-        }
-        if !(0.0..=1.0).contains(&self.foreground) {
-            return Err(format!(
-                "`foreground` {}; a part is 0 to 1",
-                self.foreground
-            ));
-        }
-        let positive = |value: f64| value.is_finite() && value > 0.0;
-        match positive(self.rate) && positive(self.clip) && self.batch != Some(0) {
-            true => Ok(()),
-            false => Err("`rate`, `clip` and `batch` must be positive".into()),
-        }
-    }
-}
 
 /// Trains one fold and, when it is done, predicts the cases it never saw.
 ///
@@ -300,7 +138,7 @@ pub(super) fn train(
     Ok(judgement)
 }
 
-fn pretty(value: &Value) -> anyhow::Result<Vec<u8>> {
+pub(super) fn pretty(value: &Value) -> anyhow::Result<Vec<u8>> {
     Ok((serde_json::to_string_pretty(value)? + "\n").into_bytes())
 }
 
@@ -533,170 +371,6 @@ fn provenance(data: &RawDataset, request: &TrainRequest) -> anyhow::Result<Prove
         provenance.add_input("labelsTr", &case.labels)?;
     }
     Ok(provenance)
-}
-
-/// Predicts cases and writes label maps and `summary.json` as nnU-Net does.
-fn validate(
-    data: &RawDataset,
-    cases: &[&RawCase],
-    request: &TrainRequest,
-    folder: &Path,
-    progress: &mut Progress,
-) -> anyhow::Result<()> {
-    progress.stage("validate");
-    let Fold::One(fold) = request.fold else {
-        bail!("only a fold is validated");
-    };
-    let choice = Choice {
-        folds: Folds::These(vec![fold]),
-        ..Choice::default()
-    };
-    let model = Model::open(&request.out, &choice)?;
-    let out = folder.join("validation");
-    std::fs::create_dir_all(&out).with_context(|| format!("{}", out.display()))?;
-    let mut figures = vec![];
-    for (done, case) in cases.iter().enumerate() {
-        let scan = case.images.iter().map(|path| imaging::read_volume(path));
-        let scan = scan.collect::<Result<Vec<_>, _>>()?;
-        let found = model.segment(&scan, &Options::default(), &mut |_, _| {})?;
-        let file = out.join(format!("{}.nii.gz", case.name));
-        let partial = out.join("partial.nii.gz");
-        write_labels(&partial, &found.labels)?;
-        std::fs::rename(&partial, &file).with_context(|| format!("{}", file.display()))?;
-        let reference = imaging::read_labels(&case.labels)?;
-        let metrics: serde_json::Map<String, Value> = dice_of(&reference, &found.labels, data)
-            .into_iter()
-            .map(|(label, dice)| (label.to_string(), json!({"Dice": dice})))
-            .collect();
-        figures.push(json!({
-            "metrics": metrics,
-            "prediction_file": file.file_name().map(|name| name.to_string_lossy()),
-            "reference_file": case.labels.file_name().map(|name| name.to_string_lossy()),
-        }));
-        progress.part(done + 1, cases.len());
-    }
-    let mean_of = |label: u16| {
-        let values = figures
-            .iter()
-            .filter_map(|f| f["metrics"][label.to_string()]["Dice"].as_f64());
-        let values: Vec<f64> = values.collect();
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-    };
-    let means: Vec<(u16, Option<f64>)> = data
-        .names
-        .keys()
-        .map(|&label| (label, mean_of(label)))
-        .collect();
-    let known: Vec<f64> = means.iter().filter_map(|(_, mean)| *mean).collect();
-    let foreground = (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64);
-    let mean: serde_json::Map<String, Value> = means
-        .iter()
-        .map(|(label, mean)| (label.to_string(), json!({"Dice": mean})))
-        .collect();
-    let summary = json!({
-        "foreground_mean": {"Dice": foreground},
-        "mean": mean,
-        "metric_per_case": figures,
-    });
-    write_file(&out.join("summary.json"), &pretty(&summary)?)
-}
-
-/// Dice of every label of a data set; none where neither map has it.
-fn dice_of(
-    reference: &LabelMap,
-    found: &LabelMap,
-    data: &RawDataset,
-) -> BTreeMap<u16, Option<f64>> {
-    let most = data.names.len() + 1;
-    let mut counts = vec![[0u64; 2]; most];
-    for (&own, &other) in reference.data.iter().zip(&found.data) {
-        for label in [own, other] {
-            if let Some(count) = counts.get_mut(usize::from(label)) {
-                count[1] += 1;
-            }
-        }
-        if own == other && usize::from(own) < most {
-            counts[usize::from(own)][0] += 2;
-        }
-    }
-    let dice = |label: &u16| {
-        let [right, of] = counts[usize::from(*label)];
-        (of > 0).then(|| right as f64 / of as f64)
-    };
-    data.names
-        .keys()
-        .map(|label| (*label, dice(label)))
-        .collect()
-}
-
-/// Once all folds are validated: whether keeping the largest component only, of all labels together and then of each, makes the
-/// predictions better; writes `postprocessing.json`.
-fn choose_postprocessing(data: &RawDataset, out: &Path) -> anyhow::Result<()> {
-    let mut pairs: Vec<(PathBuf, PathBuf)> = vec![];
-    for fold in 0..FOLDS {
-        let folder = out.join(format!("fold_{fold}/validation"));
-        if !folder.join("summary.json").is_file() {
-            return Ok(());
-        }
-        for case in &data.cases {
-            let file = folder.join(format!("{}.nii.gz", case.name));
-            if file.is_file() {
-                pairs.push((case.labels.clone(), file));
-            }
-        }
-    }
-    let labels: Vec<u16> = data.names.keys().copied().collect();
-    let mut steps: Vec<Vec<u16>> = vec![];
-    let score = |steps: &[Vec<u16>]| -> anyhow::Result<BTreeMap<u16, f64>> {
-        let mut sums: BTreeMap<u16, (f64, f64)> = BTreeMap::new();
-        for (reference, prediction) in &pairs {
-            let (reference, mut found) = (
-                imaging::read_labels(reference)?,
-                imaging::read_labels(prediction)?,
-            );
-            for labels in steps {
-                keep_largest(&mut found, labels);
-            }
-            for (label, dice) in dice_of(&reference, &found, data) {
-                if let Some(dice) = dice {
-                    let sum = sums.entry(label).or_default();
-                    *sum = (sum.0 + dice, sum.1 + 1.0);
-                }
-            }
-        }
-        Ok(sums
-            .into_iter()
-            .map(|(label, (sum, n))| (label, sum / n))
-            .collect())
-    };
-    let mean =
-        |scores: &BTreeMap<u16, f64>| scores.values().sum::<f64>() / scores.len().max(1) as f64;
-    let mut best = score(&[])?;
-    let together = score(std::slice::from_ref(&labels))?;
-    let none_worse = best
-        .iter()
-        .all(|(label, dice)| together.get(label).is_some_and(|d| d >= dice));
-    if mean(&together) > mean(&best) && none_worse {
-        steps.push(labels.clone());
-        best = together;
-    }
-    if labels.len() > 1 {
-        for &label in &labels {
-            let mut tried = steps.clone();
-            tried.push(vec![label]);
-            let scores = score(&tried)?;
-            if scores.get(&label) > best.get(&label) {
-                (steps, best) = (tried, scores);
-            }
-        }
-    }
-    let arguments: Vec<Value> = steps
-        .iter()
-        .map(|labels| json!({"labels_or_regions": labels}))
-        .collect();
-    let functions = vec!["remove_all_but_largest_component_from_segmentation"; steps.len()];
-    let chosen = json!({"postprocessing_fns": functions, "postprocessing_kwargs": arguments});
-    write_file(&out.join("postprocessing.json"), &pretty(&chosen)?)
 }
 
 #[cfg(test)]

@@ -3,10 +3,13 @@
 mod anatomy;
 mod course;
 mod images;
+mod images_plan;
 mod paint;
 mod picture;
 mod plan;
+mod scanner;
 mod scenery;
+mod validation;
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +23,7 @@ use crate::provenance::Provenance;
 use anatomy::Anatomy;
 pub use course::Judgement;
 use course::{Course, Keep};
-pub use images::{Fold, ImagesPlan};
+pub use images_plan::{Fold, ImagesPlan};
 pub use plan::{AnyPlan, NAMES, Plan};
 
 /// What is trained, on what, and where the model goes.

@@ -9,6 +9,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use segmentation::training::{Sample, Samples};
 
 use super::anatomy::{Anatomy, At};
+use super::scanner;
 use super::scenery::{Cloud, Draw, Lump, Table, Tube, Window, between};
 
 /// How CT numbers reach the network: clipped, shifted, scaled.
@@ -324,7 +325,7 @@ impl<'a> Scene<'a> {
                 }
             }
         }
-        self.scan(&mut hu);
+        scanner::scan(&mut self.draw, &mut hu, painter.patch);
         let window = self.field_of_view();
         let fill = match self.draw.unit() {
             u if u < 0.5 => -1024.0,
@@ -448,47 +449,6 @@ impl<'a> Scene<'a> {
             .collect()
     }
 
-    /// Blur, coarse slices, sharpening, noise, and a scanner that is off.
-    fn scan(&mut self, hu: &mut [f32]) {
-        let shape = self.painter.patch;
-        if self.draw.chance(0.5) {
-            let sigma = self.draw.between(0.2, 0.8);
-            blur(hu, shape, sigma, [true; 3]);
-        }
-        if self.draw.chance(0.3) {
-            // Thick slices, interpolated back.
-            let sigma = self.draw.between(0.5, 1.5);
-            blur(hu, shape, sigma, [true, false, false]);
-        }
-        if self.draw.chance(0.2) {
-            let mut soft = hu.to_vec();
-            blur(&mut soft, shape, 0.8, [true; 3]);
-            let strength = self.draw.between(0.2, 1.0);
-            for (hu, soft) in hu.iter_mut().zip(&soft) {
-                *hu += strength * (*hu - soft);
-            }
-        }
-        let level = if self.draw.chance(0.7) {
-            self.draw.between(2.0, 35.0)
-        } else {
-            self.draw.between(20.0, 85.0)
-        };
-        let mut noise: Vec<f32> = hu.iter().map(|_| self.draw.normal()).collect();
-        if self.draw.chance(0.5) {
-            let sigma = self.draw.between(0.3, 0.8);
-            blur(&mut noise, shape, sigma, [true; 3]);
-            let spread = noise.iter().map(|n| n * n).sum::<f32>() / noise.len() as f32;
-            let factor = 1.0 / spread.sqrt().max(1e-3);
-            noise.iter_mut().for_each(|n| *n *= factor);
-        }
-        let gain = self.draw.between(0.86, 1.16);
-        let offset = self.draw.between(-40.0, 40.0);
-        for (hu, noise) in hu.iter_mut().zip(&noise) {
-            // Stored scans end at −1024.
-            *hu = (*hu * gain + offset + level * noise).max(-1024.0);
-        }
-    }
-
     /// What of the patch the scan holds: all of it, a part up to a plane, a box around one bone, a scanner's circle.
     fn field_of_view(&mut self) -> Window {
         let patch = self.painter.patch;
@@ -607,33 +567,4 @@ fn turn(draw: &mut Draw, scale: f32, voxels_per_mm: f32) -> [[f32; 3]; 3] {
     std::array::from_fn(|axis| {
         std::array::from_fn(|k| rotation[axis][2 - k] / (scale * stretch[axis]) * voxels_per_mm)
     })
-}
-
-/// Gaussian blur of `sigma` voxels along the chosen axes, ends repeated.
-fn blur(values: &mut [f32], shape: [usize; 3], sigma: f32, axes: [bool; 3]) {
-    let reach = (3.0 * sigma).ceil() as isize;
-    let bell: Vec<f32> = (-reach..=reach)
-        .map(|i| (-0.5 * (i as f32 / sigma).powi(2)).exp())
-        .collect();
-    let sum: f32 = bell.iter().sum();
-    let strides = [shape[1] * shape[2], shape[2], 1];
-    let mut line = vec![];
-    for axis in (0..3).filter(|&axis| axes[axis]) {
-        let (length, stride) = (shape[axis], strides[axis]);
-        for start in 0..values.len() {
-            if start / stride % length != 0 {
-                continue;
-            }
-            line.clear();
-            line.extend((0..length).map(|i| values[start + i * stride]));
-            for i in 0..length {
-                let mut total = 0.0;
-                for (tap, weight) in bell.iter().enumerate() {
-                    let from = (i as isize + tap as isize - reach).clamp(0, length as isize - 1);
-                    total += weight * line[from as usize];
-                }
-                values[start + i * stride] = total / sum;
-            }
-        }
-    }
 }

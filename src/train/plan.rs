@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::anatomy::{Anatomy, Classes, MOST_CLASSES};
-use super::images::ImagesPlan;
+use super::images_plan::ImagesPlan;
 use super::paint::{Painter, Range};
 use crate::exit::Failure;
 

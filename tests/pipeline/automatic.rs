@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use imaging::{LabelMap, Volume};
 use osteoload::output_dir::Existing;
-use osteoload::plan::{Bone, Plan, Side, Subject};
+use osteoload::plan::{Assignment, Bone, Plan, Side, Subject};
 use osteoload::progress::Progress;
 use osteoload::protocol::Protocol;
-use osteoload::report::CheckStatus;
+use osteoload::report::{CheckStatus, RunResult};
 use osteoload::run::{RunRequest, check, run};
 use osteoload::synth::{Options, Patient, femur};
 use segmentation::metrics::agreement;
@@ -57,12 +57,21 @@ impl Scan {
         imaging::read_labels(&out).expect("labels")
     }
 
-    fn request(&self, patient: &Patient, mask: Option<(PathBuf, u16)>) -> RunRequest {
+    fn request(
+        &self,
+        patient: &Patient,
+        mask: Option<(PathBuf, u16)>,
+        settings: &[&str],
+    ) -> RunRequest {
         let mut subject = Subject::new(Bone::Femur, Some(scanner_line(patient)));
         let (mask, label) = mask.unzip();
         subject.label.extend(label);
         let protocol = Protocol::built_in("saillard2024-femur").expect("a protocol");
-        let settings = ["mesh.voxel_mm=4".parse().expect("a setting")];
+        // On the scan's own grid: a coarse mesh makes the load of any mask a matter of chance.
+        let settings = ["mesh.voxel_mm=0"].iter().chain(settings);
+        let settings: Vec<Assignment> = settings
+            .map(|text| text.parse().expect("a setting"))
+            .collect();
         RunRequest {
             ct: self.path("ct.nii.gz"),
             mask,
@@ -74,6 +83,26 @@ impl Scan {
             device: solver::Device::Cpu,
         }
     }
+
+    /// Results of the true mask and of the network's.
+    fn results(&self, patient: &Patient, settings: &[&str]) -> [RunResult; 2] {
+        let truth = self.path("truth.nii.gz");
+        imaging::write_volume(&truth, &patient.labels).expect("labels");
+        let label = patient.truth.bones[0].label;
+        [Some((truth, label)), None].map(|mask| {
+            let request = self.request(patient, mask, settings);
+            let finished = run(&request, &mut Progress::silent()).expect("a run");
+            finished.results.into_iter().next().expect("a result")
+        })
+    }
+}
+
+/// By how much the second is larger than the first, as a part.
+fn off(results: &[RunResult; 2], of: fn(&RunResult) -> Option<f64>) -> f64 {
+    let [truth, found] = results
+        .each_ref()
+        .map(|result| of(result).expect("a figure"));
+    found / truth - 1.0
 }
 
 fn dice(truth: &LabelMap, found: &LabelMap, label: u16) -> f64 {
@@ -85,8 +114,7 @@ fn dice(truth: &LabelMap, found: &LabelMap, label: u16) -> f64 {
 }
 
 #[test]
-#[ignore = "known defect: the load by the network is 32 % above that of the true mask"]
-fn a_femur_is_found_on_its_side_and_breaks_as_its_true_mask_does() {
+fn a_femur_is_found_on_its_side_and_is_as_stiff_as_its_true_mask() {
     let patient = patient();
     let label = patient.truth.bones[0].label;
     let scan = Scan::new(&patient.ct);
@@ -99,22 +127,22 @@ fn a_femur_is_found_on_its_side_and_breaks_as_its_true_mask_does() {
     let other = Scan::new(&mirrored(&patient.ct)).segmented();
     assert_eq!(other.labels(), [3 - label]);
 
-    // The true mask and the network's.
-    let truth = scan.path("truth.nii.gz");
-    imaging::write_volume(&truth, &patient.labels).expect("labels");
-    let load = |mask: Option<(PathBuf, u16)>| {
-        let finished = run(&scan.request(&patient, mask), &mut Progress::silent()).expect("a run");
-        let result = &finished.results[0];
-        (result.failure_load_n.expect("a load"), result.side)
+    // Loaded over a patch of 8 mm, so that the head's own surface decides little.
+    let results = scan.results(&patient, &["load.cap_intrusion_mm=8"]);
+    let [truth, automatic] = &results;
+    assert_eq!(truth.side, automatic.side);
+    assert_eq!(truth.side == Some(Side::Left), label == 1);
+    let stiffness = off(&results, |result| result.stiffness_n_per_mm);
+    assert!(stiffness.abs() < 0.1, "stiffness {stiffness:+.3}");
+    let load = off(&results, |result| result.failure_load_n);
+    assert!(load.abs() < 0.1, "load {load:+.3}");
+    let told = |result: &RunResult| {
+        result
+            .checks
+            .iter()
+            .any(|check| check.name == "segmentation")
     };
-    let (of_truth, side) = load(Some((truth, label)));
-    let (automatic, found_side) = load(None);
-    assert_eq!(side, found_side);
-    assert_eq!(side == Some(Side::Left), label == 1);
-    assert!(
-        (automatic / of_truth - 1.0).abs() < 0.1,
-        "{automatic} N and {of_truth} N"
-    );
+    assert!(told(automatic) && !told(truth));
     let read =
         |file: &str| std::fs::read_to_string(scan.path("result").join(file)).expect("a file");
     let provenance: serde_json::Value =
@@ -125,6 +153,32 @@ fn a_femur_is_found_on_its_side_and_breaks_as_its_true_mask_does() {
     // The plan that was left repeats the run.
     let plan = Plan::from_toml(&read("plan.toml")).expect("a plan");
     assert_eq!(plan.subject.label, [label]);
+    assert_eq!(plan.subject.model.as_deref(), Some("builtin"));
+}
+
+#[test]
+#[ignore = "known defect: by the protocol's own patch of 3 mm the load is 18 % off that of the true mask"]
+fn a_femur_breaks_as_its_true_mask_does() {
+    let patient = patient();
+    let results = Scan::new(&patient.ct).results(&patient, &[]);
+    let load = off(&results, |result| result.failure_load_n);
+    assert!(load.abs() < 0.1, "load {load:+.3}");
+}
+
+#[test]
+fn a_label_without_its_mask_is_refused() {
+    let patient = patient();
+    let scan = Scan::new(&patient.ct);
+    let ct = scan.path("ct.nii.gz");
+    let run = ["run", "--dry-run", "--ct", name(&ct), "--calibration"];
+    let refused = |more: &[&str]| ends_with(2, &[&run[..], more].concat());
+    assert!(refused(&["line:1,0", "--bone", "femur", "--label", "1"]).contains("--mask"));
+    assert!(refused(&["density", "--bone", "femur"]).contains("CT numbers"));
+    // The plan of a run with a mask, without that mask: its label 1 would be a network's left femur.
+    let request = scan.request(&patient, Some((ct.clone(), 1)), &[]);
+    let plan = scan.path("plan.toml");
+    std::fs::write(&plan, request.plan.to_toml()).expect("a plan");
+    assert!(refused(&["line:1,0", "--plan", name(&plan)]).contains("--mask"));
 }
 
 #[test]
@@ -147,13 +201,13 @@ fn metal_in_the_bone_is_refused() {
         ct.data[index] = 3071.0;
     }
     let scan = Scan::new(&ct);
-    let checks = check(&scan.request(&patient, None), &mut Progress::silent()).expect("gates");
+    let checks = check(&scan.request(&patient, None, &[]), &mut Progress::silent()).expect("gates");
     let metal = checks
         .iter()
         .find(|check| check.name == "metal")
         .expect("a check");
     assert_eq!(metal.status, CheckStatus::Refuse, "{}", metal.reason);
-    let refused = run(&scan.request(&patient, None), &mut Progress::silent());
+    let refused = run(&scan.request(&patient, None, &[]), &mut Progress::silent());
     assert!(format!("{:#}", refused.expect_err("refused")).contains("metal"));
 }
 

@@ -34,7 +34,7 @@ pub struct Femora {
 /// A femur that was found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Femur {
-    /// Its value in the label map: 1 for the larger, 2 for the other.
+    /// Its value in the label map: 1 for the one that the coarse network saw more of, 2 for the other.
     pub label: u16,
     /// Its centroid (LPS mm).
     pub centroid_mm: [f64; 3],

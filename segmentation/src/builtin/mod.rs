@@ -11,7 +11,7 @@ use imaging::orientation::crop;
 use imaging::resample::{Interpolation, Outside, covering_grid, resample, volume_mean};
 use imaging::{Grid, Mask, Volume};
 
-pub use femur::{Femora, Femur};
+pub use femur::{Femora, Femur, FoundFemora};
 
 use crate::error::{Error, Result};
 use crate::network::Device;
@@ -58,8 +58,8 @@ fn coarsened(scan: &Volume<f32>, spacing_mm: f64) -> Result<Volume<f32>> {
     Ok(volume_mean(scan, &covering_grid(&scan.grid, spacing_mm)?))
 }
 
-/// Half the width of a voxel's box as a standard deviation, in voxels.
-const BOX: f64 = 0.289;
+/// Standard deviation of a box as wide as a voxel, in voxels: 1/√12.
+const BOX: f64 = 0.288_675;
 
 /// A part of a scan at the spacing of a fine network: blurred along axes that are finer, then linear between voxels.
 fn refined(part: &Volume<f32>, spacing_mm: f64) -> Result<Volume<f32>> {

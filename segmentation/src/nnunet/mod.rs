@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod export;
+mod folder;
 mod json;
 mod model;
 pub mod planner;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use imaging::orientation::{RAS, to_ras_axes};
+use imaging::orientation::to_ras_axes;
 use imaging::{LabelMap, Volume};
 use serde_json::{Value, json};
 
@@ -147,13 +147,10 @@ impl RawDataset {
         }
         Ok(match self.reader {
             Reader::AsStored => (images, labels),
-            Reader::Reoriented => {
-                debug_assert_eq!(RAS.len(), 3);
-                (
-                    images.iter().map(to_ras_axes).collect(),
-                    to_ras_axes(&labels),
-                )
-            }
+            Reader::Reoriented => (
+                images.iter().map(to_ras_axes).collect(),
+                to_ras_axes(&labels),
+            ),
         })
     }
 

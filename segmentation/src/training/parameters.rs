@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
-
+use super::random::Random;
 use crate::error::{Error, Result};
 use crate::network::{Stored, Weights, name_number};
 
@@ -107,10 +105,10 @@ impl Weights for Initial {
             None if shape.len() >= 2 => {
                 let fan_in: usize = shape[1..].iter().product();
                 let deviation = (2.0 / (1.0 + 0.01f64.powi(2)) / fan_in as f64).sqrt();
-                let mut normal = Normal::new(self.seed ^ name_number(name));
+                let mut random = Random::new(self.seed ^ name_number(name), 0);
                 let count = shape.iter().product();
                 (0..count)
-                    .map(|_| (deviation * normal.next()) as f32)
+                    .map(|_| (deviation * random.normal()) as f32)
                     .collect()
             }
             None if name.ends_with(".weight") => vec![1.0; shape[0]],
@@ -122,20 +120,5 @@ impl Weights for Initial {
         };
         self.made.0.insert(name.to_owned(), parameter);
         Ok(values)
-    }
-}
-
-/// Normal deviates by Box and Muller.
-struct Normal(ChaCha8Rng);
-
-impl Normal {
-    fn new(seed: u64) -> Self {
-        Self(ChaCha8Rng::seed_from_u64(seed))
-    }
-
-    fn next(&mut self) -> f64 {
-        let mut uniform = || ((self.0.next_u64() >> 11) as f64 + 0.5) * 2f64.powi(-53);
-        let (a, b) = (uniform(), uniform());
-        (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()
     }
 }

@@ -1,0 +1,137 @@
+//! A scan, read and calibrated, and the labels of its bones: given, or found by a network.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use calibration::{Calibration, DensityMap};
+use imaging::image::Orientation as FileOrientation;
+use imaging::orientation::to_ras_axes;
+use imaging::{Grid, LabelMap};
+use segmentation::nnunet::Options;
+
+use super::RunRequest;
+use crate::anatomy;
+use crate::automatic::{self, BUILT_IN, Labelled, Networks};
+use crate::exit::{EndWith as _, Failure, Kind};
+use crate::plan::CalibrationSpec;
+use crate::progress::Progress;
+use crate::segment::network_device;
+
+/// A scan, calibrated, and its label map: what the cases of one scan share. Volumes run along RAS+ array axes.
+pub struct Scan {
+    /// Its calibrated density.
+    pub density: Arc<DensityMap>,
+    /// The calibration.
+    pub calibration: Calibration,
+    /// The label map.
+    pub labels: LabelMap,
+    /// Whether the file says where left is.
+    pub orientation: anatomy::Check,
+    /// Its own grid.
+    pub grid: Grid,
+    /// What a network found, where no mask was given; on the scan's own grid.
+    pub automatic: Option<Arc<Labelled>>,
+}
+
+impl Scan {
+    /// Reads and calibrates the scan of a request and reads its mask.
+    pub fn open(request: &RunRequest, progress: &mut Progress) -> anyhow::Result<Self> {
+        let subject = &request.plan.subject;
+        progress.stage("read");
+        let ct = imaging::read_volume(&request.ct)
+            .context("the scan")
+            .kind(Kind::Input)?;
+        let given = match &request.mask {
+            Some(path) => Some(mask(path, &ct.grid)?),
+            None => None,
+        };
+        if !ct.grid.is_orthogonal() {
+            return Err(Failure::input(format!(
+                "{}: the array axes are not at right angles ({})",
+                request.ct.display(),
+                ct.grid
+            ))
+            .with_help("resample the scan and the mask to an orthogonal grid")
+            .into());
+        }
+        let (labels, automatic) = match given {
+            Some(labels) => (labels, None),
+            None => {
+                if matches!(subject.calibration, Some(CalibrationSpec::Density { .. })) {
+                    return Err(Failure::usage(
+                        "the scan is a density map, and the networks know CT numbers only",
+                    )
+                    .with_help("give the bone with --mask MASK --label K")
+                    .into());
+                }
+                progress.stage("segment");
+                let found = automatic::segmented(
+                    &ct,
+                    subject.bone,
+                    &Networks::named(subject.model.as_deref()),
+                    network_device(request.device)?,
+                    &Options::default(),
+                    progress,
+                )?;
+                (found.labels.clone(), Some(Arc::new(found)))
+            }
+        };
+        progress.stage("calibrate");
+        let calibration = crate::calibrate::for_subject(subject, &ct)?;
+        let density = calibration
+            .apply(&ct)
+            .with_context(|| format!("the scan {}", request.ct.display()))
+            .kind(Kind::Input)?;
+        let scan_grid = ct.grid.clone();
+        drop(ct);
+        Ok(Self {
+            density: Arc::new(density.map(|volume| to_ras_axes(&volume))),
+            calibration,
+            labels: to_ras_axes(&labels),
+            orientation: stated_sides(&request.ct)?,
+            grid: scan_grid,
+            automatic,
+        })
+    }
+
+    /// The request with the label that a network gave the bone, and the network's name, where no mask was given: its plan then says
+    /// where the label comes from.
+    pub fn completed(&self, request: &RunRequest) -> anyhow::Result<RunRequest> {
+        let mut request = request.clone();
+        if let Some(found) = &self.automatic {
+            let subject = &mut request.plan.subject;
+            subject.label = found.label_of(subject)?;
+            subject.model.get_or_insert_with(|| BUILT_IN.to_owned());
+        }
+        Ok(request)
+    }
+}
+
+fn mask(path: &Path, grid: &Grid) -> anyhow::Result<LabelMap> {
+    let labels = imaging::read_labels(path)
+        .context("the mask")
+        .kind(Kind::Input)?;
+    grid.check_same(&labels.grid)
+        .with_context(|| format!("the mask {} is not on the scan's grid", path.display()))
+        .kind(Kind::Input)?;
+    Ok(labels)
+}
+
+/// Whether the file itself says where the patient's left is.
+fn stated_sides(ct: &Path) -> anyhow::Result<anatomy::Check> {
+    const NAME: &str = "orientation";
+    let info = imaging::describe(ct).kind(Kind::Input)?;
+    Ok(match info.orientation {
+        FileOrientation::Stated(field) => anatomy::Check::pass(
+            NAME,
+            None,
+            format!("the file says where left is, in {field}"),
+        ),
+        FileOrientation::Assumed(convention) => anatomy::Check::review(
+            NAME,
+            None,
+            format!("the file does not say where left is; taken: {convention}"),
+        ),
+    })
+}
