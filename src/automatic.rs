@@ -14,7 +14,7 @@ use segmentation::nnunet::{Choice, Model, Options};
 
 use crate::anatomy::{Check, FemurLandmarks, Side};
 use crate::exit::{EndWith as _, Failure, Kind};
-use crate::plan::{Bone, LevelChoice, Subject};
+use crate::plan::{Bone, CalibrationSpec, LevelChoice, Subject};
 use crate::progress::Progress;
 use crate::provenance::{sha256, sha256_of};
 
@@ -87,8 +87,26 @@ pub fn segmented(
     }
 }
 
+/// Refuses a case without a mask in which no network can find the bone.
+///
+/// # Errors
+/// A [`Failure`] of kind usage.
+pub fn check(subject: &Subject) -> anyhow::Result<()> {
+    if matches!(subject.calibration, Some(CalibrationSpec::Density { .. })) {
+        return Err(Failure::usage(
+            "--mask is missing: the scan is a density map, and the networks know CT numbers only",
+        )
+        .with_help("give the bone with --mask MASK --label K")
+        .into());
+    }
+    match Networks::named(subject.model.as_deref()) {
+        Networks::BuiltIn if subject.bone == Bone::Vertebra => Err(no_vertebrae()),
+        _ => Ok(()),
+    }
+}
+
 /// Why the built-in networks find no vertebra.
-pub fn no_vertebrae() -> anyhow::Error {
+fn no_vertebrae() -> anyhow::Error {
     Failure::usage("there are no built-in segmentation weights for vertebrae yet")
         .with_help("give the bone with --mask MASK --label K, or a model with --model MODEL_DIR")
         .into()

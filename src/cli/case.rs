@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::automatic::{self, Networks};
+use crate::automatic;
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::plan::{
     Assignment, Bone, CalibrationSpec, LabelNames, LevelChoice, MorphUnit, Plan, Side, Subject,
@@ -148,11 +148,7 @@ impl CaseArgs {
                     .with_help("give the mask it belongs to with --mask, or a model with --model; the built-in networks need no --label")
                     .into())
             }
-            None if subject.bone == Bone::Vertebra
-                && Networks::named(subject.model.as_deref()) == Networks::BuiltIn =>
-            {
-                Err(automatic::no_vertebrae())
-            }
+            None => automatic::check(subject).map(|()| None),
             mask => Ok(mask.clone()),
         }
     }

@@ -14,7 +14,6 @@ use super::RunRequest;
 use crate::anatomy;
 use crate::automatic::{self, BUILT_IN, Labelled, Networks};
 use crate::exit::{EndWith as _, Failure, Kind};
-use crate::plan::CalibrationSpec;
 use crate::progress::Progress;
 use crate::segment::network_device;
 
@@ -58,13 +57,7 @@ impl Scan {
         let (labels, automatic) = match given {
             Some(labels) => (labels, None),
             None => {
-                if matches!(subject.calibration, Some(CalibrationSpec::Density { .. })) {
-                    return Err(Failure::usage(
-                        "the scan is a density map, and the networks know CT numbers only",
-                    )
-                    .with_help("give the bone with --mask MASK --label K")
-                    .into());
-                }
+                automatic::check(subject)?;
                 progress.stage("segment");
                 let found = automatic::segmented(
                     &ct,
