@@ -247,8 +247,8 @@ impl Plan {
                         names: ["vertebral_body", "vertebral_arch", "other_bone"]
                             .map(str::to_owned)
                             .into(),
-                        // VerSe numbers of T1 to L6 and T13; femora, hip bones and sacrum as 101 to 105.
-                        classes: vec![(8..=28).collect(), (101..=105).collect()],
+                        // VerSe numbers of T1 to L6, and T13; femora, hip bones and sacrum as 101 to 105.
+                        classes: vec![(8..=25).chain([28]).collect(), (101..=105).collect()],
                         vertebrae: true,
                         ..femur
                     },
