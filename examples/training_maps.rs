@@ -26,6 +26,8 @@ const HELD_OUT: [&str; 5] = ["a84", "s13", "s17", "s21", "s25"];
 const EVERY: usize = 3;
 /// In the map of vertebrae, hips are named by their number and this.
 const HIPS_FROM: u16 = 100;
+/// How often the one real vertebra stands among twelve synthetic spines.
+const L2_COPIES: usize = 5;
 /// VerSe number of L2.
 const L2: u16 = 21;
 
@@ -77,7 +79,10 @@ fn vertebra(out: &Path, hips: &Path, l2: &Path) -> anyhow::Result<()> {
     let map = imaging::read_labels(l2)?;
     // Its discs are 5 and 6.
     let map = map.map(|&label| if (1..=4).contains(&label) { L2 } else { 0 });
-    write(&folders[0], "l2", &map)?;
+    // One file more makes it one sample in so many more.
+    for copy in 1..=L2_COPIES {
+        write(&folders[0], &format!("l2-{copy}"), &map)?;
+    }
     for (folder, seeds) in folders.iter().zip([501..513, 601..604]) {
         for seed in seeds {
             let options = Options {

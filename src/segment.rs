@@ -11,7 +11,7 @@ use segmentation::total_segmentator::{self, Task};
 
 use crate::anatomy::Status;
 use crate::automatic::{self, Networks};
-use crate::exit::{EndWith as _, Failure, Kind};
+use crate::exit::Failure;
 use crate::output_dir::{check_file, write_file_with};
 use crate::plan::Bone;
 use crate::progress::Progress;
@@ -35,6 +35,8 @@ pub struct SegmentRequest {
     pub out: PathBuf,
     /// The probabilities, where they are wanted.
     pub probabilities: Option<PathBuf>,
+    /// The map of doubt of the built-in networks, where it is wanted.
+    pub uncertainty: Option<PathBuf>,
     /// Whether existing files are replaced.
     pub overwrite: bool,
 }
@@ -65,6 +67,21 @@ pub struct Found {
 /// A [`Failure`] of kind input for a scan or a model that is refused, of kind usage for a file in the way.
 pub fn segment(request: &SegmentRequest, progress: &mut Progress) -> anyhow::Result<Vec<Found>> {
     check_file(&request.out, request.overwrite)?;
+    if let Some(file) = &request.uncertainty {
+        check_file(file, request.overwrite)?;
+        if !matches!(request.model, ModelChoice::BuiltIn(_)) {
+            return Err(Failure::usage(
+                "--uncertainty is of the built-in networks; a model folder gives --probabilities",
+            )
+            .into());
+        }
+        if !request.options.mirroring {
+            return Err(Failure::usage(
+                "--uncertainty compares two looks, of which --mirroring off leaves one",
+            )
+            .into());
+        }
+    }
     if let Some(file) = &request.probabilities {
         check_file(file, request.overwrite)?;
         if file.extension().is_none_or(|ending| ending != "npz") {
@@ -166,6 +183,9 @@ fn built_in(
     )?;
     progress.stage("write");
     write_file_with(&request.out, |path| write_labels(path, &labelled.labels))?;
+    if let (Some(file), Some(doubt)) = (&request.uncertainty, &labelled.doubt_mm) {
+        write_file_with(file, |path| Ok(imaging::write_volume(path, doubt)?))?;
+    }
     progress.finish();
     for (label, check) in &labelled.checks {
         if check.status != Status::Pass {
@@ -217,53 +237,4 @@ fn found(labels: &LabelMap, names: &BTreeMap<u16, String>) -> Vec<Found> {
         volume_mm3: voxels[usize::from(label)] as f64 * one,
     };
     names.iter().map(of).collect()
-}
-
-/// Compares two label maps and gives the figures as JSON.
-///
-/// # Errors
-/// A [`Failure`] of kind input when a map cannot be read or the grids differ.
-pub fn evaluate(
-    reference: &Path,
-    prediction: &Path,
-    by_overlap: bool,
-) -> anyhow::Result<serde_json::Value> {
-    let reference_map = imaging::read_labels(reference).context("the reference")?;
-    let predicted_map = imaging::read_labels(prediction).context("the prediction")?;
-    let evaluation = match by_overlap {
-        true => segmentation::metrics::evaluate_by_overlap(&reference_map, &predicted_map),
-        false => segmentation::metrics::evaluate(&reference_map, &predicted_map),
-    }
-    .kind(Kind::Input)
-    .help("resample one map onto the grid of the other")?;
-    let voxel = reference_map.grid.voxel_volume_mm3();
-    let labels: serde_json::Map<String, serde_json::Value> = evaluation
-        .labels
-        .iter()
-        .map(|(label, found)| {
-            let surface = |pick: fn(&segmentation::metrics::SurfaceDistances) -> f64| {
-                found.surface.as_ref().map(pick)
-            };
-            let figures = serde_json::json!({
-                "dice": found.dice,
-                "iou": found.iou,
-                "volume_similarity": found.volume_similarity,
-                "hausdorff_mm": surface(|s| s.hausdorff_mm),
-                "hausdorff95_mm": surface(|s| s.hausdorff95_mm),
-                "mean_surface_distance_mm": surface(|s| s.mean_mm),
-                "precision": found.precision,
-                "sensitivity": found.sensitivity,
-                "reference_volume_mm3": found.reference_voxels as f64 * voxel,
-                "predicted_volume_mm3": found.predicted_voxels as f64 * voxel,
-            });
-            (label.to_string(), figures)
-        })
-        .collect();
-    Ok(serde_json::json!({
-        "reference": reference.display().to_string(),
-        "prediction": prediction.display().to_string(),
-        "labels": labels,
-        "gap_dice": evaluation.gap_dice,
-        "collision_voxels": evaluation.collision_voxels,
-    }))
 }

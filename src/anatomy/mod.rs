@@ -10,6 +10,7 @@ pub mod head;
 pub mod one_vertebra;
 pub mod pieces;
 pub mod points;
+pub mod regions;
 pub mod side;
 pub mod trochanter;
 pub mod vertebra;

@@ -142,7 +142,10 @@ impl CaseArgs {
                     .with_help("name the values of the bone in the mask with --label K[,K…], or a vertebra with --level")
                     .into())
             }
-            None if subject.model.is_none() && !subject.label.is_empty() => {
+            None if subject.model.is_none()
+                && !subject.label.is_empty()
+                && (self.plan.is_some() || !subject.label_follows_level()) =>
+            {
                 // Also of a plan whose run had a mask: the same value means another bone to a network.
                 Err(Failure::usage("a label is given without the --mask it belongs to")
                     .with_help("give the mask it belongs to with --mask, or a model with --model; the built-in networks need no --label")

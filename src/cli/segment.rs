@@ -56,7 +56,7 @@ pub struct SegmentArgs {
     /// CT scan; several times for a model with several channels
     #[arg(long, value_name = "SCAN", required = true)]
     ct: Vec<PathBuf>,
-    /// builtin:femur, or the folder of an nnU-Net v2 model; with --task, the folder that holds TotalSegmentator's Dataset folders
+    /// builtin:femur, builtin:vertebra, or the folder of an nnU-Net v2 model; with --task, the folder that holds TotalSegmentator's Dataset folders
     #[arg(long, value_name = "builtin:BONE|DIR")]
     model: String,
     /// A task of TotalSegmentator, whose weights lie in MODEL_DIR: total, total_3mm, total_6mm, total_v3, vertebrae_body …
@@ -83,6 +83,9 @@ pub struct SegmentArgs {
     /// Write the probabilities as nnU-Net does: an .npz with the key `probabilities` (class, z, y, x)
     #[arg(long, value_name = "FILE.npz")]
     probabilities: Option<PathBuf>,
+    /// Write how sure the built-in networks are of the surface: standard deviation between two looks, mm, near the surface
+    #[arg(long, value_name = "doubt.nii.gz")]
+    uncertainty: Option<PathBuf>,
     /// Replace existing files
     #[arg(long)]
     overwrite: bool,
@@ -128,6 +131,7 @@ impl SegmentArgs {
             device: globals.device()?,
             out: self.out.clone(),
             probabilities: self.probabilities.clone(),
+            uncertainty: self.uncertainty.clone(),
             overwrite: self.overwrite,
         };
         if !(self.step > 0.0 && self.step <= 1.0) {

@@ -27,7 +27,8 @@ pub struct TrainArgs {
     /// Fold of scans with label maps: 0 to 4 leaves out a fifth and predicts it at the end; all
     #[arg(long, value_name = "K|all", default_value = "0")]
     fold: Fold,
-    /// Start from the weights and plans of this model (fine-tuning); its heads are made anew
+    /// Start from the weights of this model (fine-tuning) and, on scans, its plans; its heads are made anew unless a painting plan has
+    /// the same classes
     #[arg(long, value_name = "MODEL_DIR")]
     initial_weights: Option<PathBuf>,
     /// Go on with a training that was stopped
@@ -53,12 +54,6 @@ impl TrainArgs {
         let plan = AnyPlan::load(plan)?;
         let taken = match &plan {
             AnyPlan::Painted(_) => {
-                if self.initial_weights.is_some() {
-                    return Err(Failure::usage(
-                        "--initial-weights is for scans with label maps; a painting plan starts anew",
-                    )
-                    .into());
-                }
                 out.join("plans.json").exists() || out.join("training.csv").exists()
             }
             // Folds share a folder.

@@ -13,7 +13,7 @@ const TOTALSEGMENTATOR_PLUS_VERSE: u16 = 51;
 /// The last value of VerSe's numbering, T13.
 const LAST_VERSE: u16 = 28;
 /// The built-in networks number vertebrae whose level is not known from here on, head to foot.
-const FIRST_WITHOUT_LEVEL: u16 = 101;
+pub const FIRST_WITHOUT_LEVEL: u16 = 101;
 
 impl LabelNames {
     /// The level that a label value names.

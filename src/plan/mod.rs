@@ -32,6 +32,7 @@ pub use choice::{
     Softening, TetMesher,
 };
 pub(crate) use file::{check_keys, position, read_settings};
+pub use level_names::FIRST_WITHOUT_LEVEL;
 pub use settings::{
     DensitySettings, ElementSettings, FailureSettings, KEYS, Key, LoadSettings, MaskSettings,
     MaterialSettings, MeshSettings, Settings, SolverSettings, key,

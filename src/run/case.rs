@@ -452,6 +452,9 @@ impl Case {
         imaging::write_volume(&out.join("density.nii.gz"), &density)?;
         if let Some(found) = &self.automatic {
             write_labels(&out.join("segmentation.nii.gz"), &found.labels)?;
+            if let Some(doubt) = &found.doubt_mm {
+                imaging::write_volume(&out.join("segmentation_uncertainty.nii.gz"), doubt)?;
+            }
         }
         if let (Some(of_mask), Some(used)) = (&self.of_mask, &self.vertebra) {
             EndplateFigure {

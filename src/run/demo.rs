@@ -65,7 +65,7 @@ pub fn demo(request: &DemoRequest, progress: &mut Progress) -> anyhow::Result<Fi
             Bone::Vertebra => {
                 progress.note(
                     "the vertebra is taken from the synthetic patient's own truth mask: \
-                     there are no built-in segmentation weights for vertebrae yet",
+                     the built-in networks of vertebrae are not good enough yet",
                 );
                 subject.label = vec![target_label(&drawn)];
                 Some(patient.join("labels.nii.gz"))

@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use imaging::LabelMap;
-
 use super::case::Case;
 use super::scan::Scan;
 use super::{RunRequest, answered, provenance, run_into};
+use crate::automatic::BUILT_IN;
 use crate::exit::{Ending, Failure, Kind};
 use crate::interruption::Section;
 use crate::output_dir::{Existing, OutputDir, PROVENANCE_FILE};
@@ -161,7 +160,8 @@ impl LevelsFinished {
 ///
 /// # Errors
 /// A [`Failure`] of kind input: a map that holds no vertebra in the plan's numbering, or a value which that does not know.
-fn vertebrae(request: &RunRequest, map: &LabelMap) -> anyhow::Result<Vec<Vertebra>> {
+fn vertebrae(request: &RunRequest, scan: &Scan) -> anyhow::Result<Vec<Vertebra>> {
+    let map = &scan.labels;
     let subject = &request.plan.subject;
     let names = subject.names();
     let present = map.labels();
@@ -184,6 +184,10 @@ fn vertebrae(request: &RunRequest, map: &LabelMap) -> anyhow::Result<Vec<Vertebr
             let mut request = request.clone();
             request.plan.subject.level = level.clone().map(LevelChoice::One);
             request.plan.subject.label = vec![label];
+            if scan.automatic.is_some() {
+                let model = &mut request.plan.subject.model;
+                model.get_or_insert_with(|| BUILT_IN.to_owned());
+            }
             request.out = request.out.join(&name);
             request.existing = Existing::Refuse;
             Vertebra {
@@ -224,7 +228,7 @@ pub fn check_levels(
     progress: &mut Progress,
 ) -> anyhow::Result<Vec<(Vertebra, anyhow::Result<Vec<Check>>)>> {
     let scan = Scan::open(request, progress)?;
-    let looked_at = vertebrae(request, &scan.labels)?
+    let looked_at = vertebrae(request, &scan)?
         .into_iter()
         .map(|vertebra| {
             let case = Case::of(&scan, &vertebra.request.plan, progress);
@@ -247,7 +251,7 @@ pub fn run_levels(request: &RunRequest, progress: &mut Progress) -> anyhow::Resu
     let section = Section::begin();
     let scan = Scan::open(request, progress)?;
     let mut done = Vec::new();
-    for vertebra in vertebrae(request, &scan.labels)? {
+    for vertebra in vertebrae(request, &scan)? {
         let ending = if section.interrupted() {
             VertebraEnding::NotRun
         } else {

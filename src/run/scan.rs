@@ -12,7 +12,7 @@ use segmentation::nnunet::Options;
 
 use super::RunRequest;
 use crate::anatomy;
-use crate::automatic::{self, BUILT_IN, Labelled, Networks};
+use crate::automatic::{self, BUILT_IN, Labelled};
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::progress::Progress;
 use crate::segment::network_device;
@@ -59,10 +59,9 @@ impl Scan {
             None => {
                 automatic::check(subject)?;
                 progress.stage("segment");
-                let found = automatic::segmented(
+                let found = automatic::segmented_for(
                     &ct,
-                    subject.bone,
-                    &Networks::named(subject.model.as_deref()),
+                    subject,
                     network_device(request.device)?,
                     &Options::default(),
                     progress,

@@ -144,6 +144,13 @@ pub(super) fn pretty(value: &Value) -> anyhow::Result<Vec<u8>> {
 
 /// Weights of a model to start from, without its heads.
 fn given(folder: &Path) -> anyhow::Result<Parameters> {
+    Ok(parameters(weights_of(folder)?, |name| {
+        !name.contains(".seg_layers.")
+    }))
+}
+
+/// Weights of the first fold of a model.
+pub(super) fn weights_of(folder: &Path) -> anyhow::Result<Stored> {
     let choice = Choice::default();
     // Opened as a model first: it must be one that runs.
     let model = Model::open(folder, &choice)
@@ -153,14 +160,14 @@ fn given(folder: &Path) -> anyhow::Result<Parameters> {
         .weight_files
         .first()
         .context("the model to start from has no weights")?;
-    let weights = segmentation::nnunet::Checkpoint::read(file)?.weights;
-    Ok(without_heads(weights))
+    Ok(segmentation::nnunet::Checkpoint::read(file)?.weights)
 }
 
-fn without_heads(weights: Stored) -> Parameters {
+/// The weights whose names are wanted, as a training starts from them.
+pub(super) fn parameters(weights: Stored, wanted: impl Fn(&str) -> bool) -> Parameters {
     let mut parameters = Parameters::default();
     for (name, (shape, values)) in weights.into_all() {
-        if !name.contains(".seg_layers.") {
+        if wanted(&name) {
             parameters.insert(name, shape, values);
         }
     }

@@ -41,7 +41,7 @@ pub struct TrainRequest {
     pub overwrite: bool,
     /// Which cases are learned from, of scans with label maps.
     pub fold: Fold,
-    /// A model to start from, for scans with label maps.
+    /// A model to start from.
     pub initial: Option<PathBuf>,
     /// Stop after so many steps of this run, and as many more as lead to the next judgement.
     pub at_most: Option<u64>,
@@ -100,9 +100,25 @@ fn train_painted(
         keep: Keep::Best,
         folder: request.out.clone(),
         weights: request.out.join(WEIGHTS),
-        given: Parameters::default(),
+        given: match &request.initial {
+            Some(folder) => initial(folder, plan)?,
+            None => Parameters::default(),
+        },
     };
     course.run(&painter, &judge, request.resume, request.at_most, progress)
+}
+
+/// Weights of a model to start from: all of them where it tells the same classes, else all but its heads.
+fn initial(folder: &Path, plan: &Plan) -> anyhow::Result<Parameters> {
+    let file = folder.join("dataset.json");
+    let text = std::fs::read(&file).with_context(|| format!("{}", file.display()))?;
+    let theirs: serde_json::Value =
+        serde_json::from_slice(&text).with_context(|| format!("{}", file.display()))?;
+    let same = theirs["labels"] == plan.dataset_json()["labels"];
+    let weights = images::weights_of(folder)?;
+    Ok(images::parameters(weights, |name| {
+        same || !name.contains(".seg_layers.")
+    }))
 }
 
 /// Writes `provenance.json`: the label maps by their hashes, the program, the machine.

@@ -58,6 +58,8 @@ struct Here {
     distances: At,
     /// How far behind the bodies of vertebrae it lies, where the first kind is vertebrae.
     behind: Option<f32>,
+    /// Share of disc.
+    disc: f32,
 }
 
 impl Here {
@@ -94,9 +96,10 @@ impl<'a> Scene<'a> {
         let mut draw = Draw(rng);
         let anatomy =
             &painter.anatomies[(draw.0.next_u64() % painter.anatomies.len() as u64) as usize];
-        // Half at the bone itself, a third at the others, the rest anywhere.
+        // Half at the bone itself, a third at the others, the rest anywhere; of vertebrae more, which not every anatomy holds.
+        let own = if anatomy.is_spine() { 0.7 } else { 0.5 };
         let class = match draw.unit() {
-            u if u < 0.5 => Some(0),
+            u if u < own => Some(0),
             u if u < 0.85 && anatomy.classes() > 1 => Some(1),
             _ => None,
         };
@@ -145,6 +148,7 @@ impl<'a> Scene<'a> {
         let h = painter.spacing_mm;
         let classes = self.anatomy.classes();
         let extent = self.extent;
+        let warp = self.warp();
         // Shape: the surface moves in and out a little, the same for image and target.
         let swell = self.draw.between(-0.5, 0.5);
         let ripple = self.draw.between(0.0, 0.7);
@@ -224,7 +228,13 @@ impl<'a> Scene<'a> {
                         (y as f32 + 0.5) * h,
                         (x as f32 + 0.5) * h,
                     ];
-                    let at = self.in_anatomy(place);
+                    let moved = match &warp {
+                        Some((strength, clouds)) => std::array::from_fn(|axis| {
+                            place[axis] + strength * clouds[axis].at(place)
+                        }),
+                        None => place,
+                    };
+                    let at = self.in_anatomy(moved);
                     let mut d = self.anatomy.at(at);
                     let at = self.anatomy.turned(at, &turns);
                     if !turns.is_empty() {
@@ -250,6 +260,7 @@ impl<'a> Scene<'a> {
                     let here = Here {
                         distances: d,
                         behind: spine.then_some(behind),
+                        disc,
                     };
                     let (own, distance) = here.nearest(classes);
                     target[index] = if distance < 0.0 { own } else { 0 };
@@ -351,6 +362,17 @@ impl<'a> Scene<'a> {
             }
         }
         Sample { image, target }
+    }
+
+    /// An elastic deformation, mm, where the first kind is vertebrae: few anatomies of them are at hand, and no two are alike.
+    fn warp(&mut self) -> Option<(f32, [Cloud; 3])> {
+        if !self.anatomy.is_spine() {
+            return None;
+        }
+        let strength = self.draw.between(0.0, 3.5);
+        let extent = self.extent;
+        let clouds = std::array::from_fn(|_| Cloud::drawn(&mut self.draw, extent, 32.0));
+        Some((strength, clouds))
     }
 
     fn tubes(&mut self) -> Vec<Tube> {
@@ -514,6 +536,11 @@ impl<'a> Scene<'a> {
             9.0
         };
         let offset: [f32; 3] = std::array::from_fn(|_| self.draw.unit());
+        // At a coarse spacing bodies grow together over their discs.
+        let bridged = match self.anatomy.is_spine() && self.draw.chance(0.7) {
+            true => self.draw.between(0.1, 0.9),
+            false => 9.0,
+        };
         let mut found = vec![0u8; nz * ny * nx];
         for (index, found) in found.iter_mut().enumerate() {
             let at = [index / (ny * nx), index / nx % ny, index % nx];
@@ -531,6 +558,10 @@ impl<'a> Scene<'a> {
             }
             let here = &fields[(z * ny + y) * nx + x];
             let (own, distance) = here.nearest(self.anatomy.classes());
+            if here.disc > bridged + 0.3 * worn.at(place) {
+                *found = 1;
+                continue;
+            }
             if distance + bias + error * worn.at(place) < 0.0 && missed.at(place) < miss_above {
                 let swap = named > 1 && swapped.at(place) > swap_above;
                 *found = match swap {

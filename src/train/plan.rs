@@ -233,12 +233,12 @@ impl Plan {
             },
         };
         let (bone, stage) = name.strip_prefix("builtin-")?.split_once('-')?;
-        // Steps of the two networks.
-        let (coarse, steps) = match bone {
-            "femur" => (femur, 6000),
+        // The coarse network; channels of the fine one, its steps, and those between its judgements.
+        let (coarse, features, steps, judge_every) = match bone {
+            "femur" => (femur, vec![16, 32, 64, 96], 6000, 500),
             "vertebra" => {
                 let training = TrainPlan {
-                    steps: 3000,
+                    steps: 1200,
                     ..femur.training
                 };
                 (
@@ -250,9 +250,12 @@ impl Plan {
                         // VerSe numbers of T1 to L6, and T13; femora, hip bones and sacrum as 101 to 105.
                         classes: vec![(8..=25).chain([28]).collect(), (101..=105).collect()],
                         vertebrae: true,
+                        judge_every: 400,
                         ..femur
                     },
-                    3000,
+                    vec![12, 24, 48, 72],
+                    1800,
+                    450,
                 )
             }
             _ => return None,
@@ -264,7 +267,8 @@ impl Plan {
                 previous_stage: Some("3d_lowres".into()),
                 spacing_mm: 1.5,
                 coarse_mm: Some(4.0),
-                features: vec![16, 32, 64, 96],
+                features,
+                judge_every,
                 training: TrainPlan {
                     steps,
                     ..coarse.training

@@ -9,7 +9,7 @@ use osteoload::progress::Progress;
 use osteoload::protocol::Protocol;
 use osteoload::report::{CheckStatus, RunResult};
 use osteoload::run::{RunRequest, check, run};
-use osteoload::synth::{Options, Patient, femur};
+use osteoload::synth::{Options, Patient, femur, spine};
 use segmentation::metrics::agreement;
 
 use super::export::{ends_with, name};
@@ -229,7 +229,7 @@ fn a_scan_without_a_femur_is_refused() {
     assert!(!out.exists());
     for (model, status, named) in [
         ("builtin:skull", 2, "builtin:femur"),
-        ("builtin:vertebra", 2, "vertebra"),
+        ("builtin:vertebra", 3, "no vertebra"),
     ] {
         let arguments = [
             "segment",
@@ -242,4 +242,62 @@ fn a_scan_without_a_femur_is_refused() {
         ];
         assert!(ends_with(status, &arguments).contains(named));
     }
+}
+
+#[test]
+fn vertebrae_are_found_one_by_one_and_never_named_by_guess() {
+    // Networks were trained on the spines 501 to 512 and chosen by 601 to 603.
+    let patient = spine(&Options {
+        seed: 702,
+        spacing_mm: Some([1.2; 3]),
+        ..Options::default()
+    })
+    .expect("a patient");
+    let scan = Scan::new(&patient.ct);
+    let [ct, out, truth, figures] =
+        ["ct.nii.gz", "labels.nii.gz", "truth.nii.gz", "metrics.json"].map(|file| scan.path(file));
+    imaging::write_volume(&truth, &patient.labels).expect("labels");
+    let doubt = scan.path("doubt.nii.gz");
+    let segment = ["segment", "--model", "builtin:vertebra", "--ct", name(&ct)];
+    let more = ["--out", name(&out), "--uncertainty", name(&doubt)];
+    ends_with(0, &[&segment[..], &more].concat());
+    let found = imaging::read_labels(&out).expect("labels");
+    assert_eq!(found.labels(), (101..=107).collect::<Vec<u16>>());
+    let evaluate = ["evaluate", "--by-overlap", "--out", name(&figures)];
+    let maps = ["--reference", name(&truth), "--prediction", name(&out)];
+    ends_with(0, &[&evaluate[..], &maps].concat());
+    let read = std::fs::read_to_string(&figures).expect("a file");
+    let read: serde_json::Value = serde_json::from_str(&read).expect("JSON");
+    let each: Vec<f64> = (18..=24)
+        .map(|label| read["labels"][label.to_string()]["dice"].as_f64())
+        .map(|dice| dice.expect("a Dice"))
+        .collect();
+    let mean = each.iter().sum::<f64>() / 7.0;
+    assert!(
+        mean > 0.93 && each.iter().all(|&dice| dice > 0.88),
+        "{each:?}"
+    );
+    // From head to foot.
+    let middle = |map: &LabelMap, label| {
+        imaging::shape::centroid_mm(&map.select(&[label])).expect("a vertebra")
+    };
+    let off = middle(&found, 103) - middle(&patient.labels, 20);
+    assert!(off.norm() < 3.0, "{off}");
+    // The surface is doubted by tenths of a millimetre, and nothing else is.
+    let doubt = imaging::read_volume(&doubt).expect("a map");
+    let most = doubt.data.iter().copied().fold(0.0, f32::max);
+    assert!(most > 0.05 && most <= 5.0, "{most}");
+    assert!(doubt.data.iter().filter(|&&d| d == 0.0).count() * 2 > doubt.data.len());
+
+    // Seven vertebrae, and nothing tells which is L1; a label chosen is believed, and the gate stays.
+    let run = ["run", "--dry-run", "--bone", "vertebra", "--ct", name(&ct)];
+    let ends = |status, more: &[&str]| {
+        ends_with(
+            status,
+            &[&run[..], &["--calibration", "line:1,0"], more].concat(),
+        )
+    };
+    assert!(ends(2, &["--level", "L1"]).contains("101, 102, 103, 104, 105, 106, 107"));
+    let chosen = ["--model", "builtin", "--label", "103", "--level", "L1"];
+    assert!(ends(0, &chosen).contains("segmentation"));
 }

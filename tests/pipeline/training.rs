@@ -123,6 +123,15 @@ fn a_training_goes_on_where_it_was_stopped_and_its_model_segments() {
         last[3]
     );
 
+    // Starting from a model is better than starting from nothing.
+    let tuned = directory.path().join("tuned");
+    let from = ["--initial-weights", name(&whole), "--at-most-steps", "60"];
+    train(&tuned, &from);
+    let log = std::fs::read_to_string(tuned.join("training.csv")).expect("a log");
+    let tuned: Vec<&str> = log.lines().nth(1).expect("a row").split(',').collect();
+    let judged: f64 = tuned[3].parse().expect("a Dice");
+    assert!(judged > first[3] + 0.1, "{judged} after {}", first[3]);
+
     // A scan like those painted: shells around a dim inside, in muscle with noise.
     let map = balls(25.0, 51.0);
     let (inner, mut state) = (balls(21.0, 51.0), 1u32);

@@ -2,12 +2,12 @@
 
 use imaging::components::{Connectivity, fill_holes, label_components, largest_component};
 use imaging::morphology::morph_mm;
-use imaging::orientation::{RAS, axes_of, reorient};
-use imaging::resample::{Interpolation, Outside, resample, resample_labels};
+use imaging::orientation::{RAS, reorient};
 use imaging::shape::centroid_mm;
 use imaging::{LabelMap, Mask, Volume};
 
-use super::{Stages, coarsened, covered, files, part, paste, refined, spacing_mm};
+use super::surface::over_surface;
+use super::{Classes, Stages, as_stored, coarsened, covered, files, lay, part, paste, spacing_mm};
 use crate::error::{Error, Result};
 use crate::network::Device;
 use crate::nnunet::{Files, Options};
@@ -15,6 +15,11 @@ use crate::nnunet::{Files, Options};
 /// Labels of both networks.
 const FEMUR: u16 = 1;
 const OTHER_BONE: u16 = 2;
+
+const CLASSES: Classes<'_> = Classes {
+    bone: &[FEMUR],
+    others: &[0, OTHER_BONE],
+};
 
 /// What is smaller is no femur to be computed, mm³: a femoral head alone has 50 cm³.
 const LEAST_MM3: f64 = 12_000.0;
@@ -38,6 +43,8 @@ pub struct Femur {
     pub label: u16,
     /// Its centroid (LPS mm).
     pub centroid_mm: [f64; 3],
+    /// How sure its surface is: standard deviation of one look at it, mm; `None` after one look.
+    pub doubt_mm: Option<f64>,
     /// Centroid of the bones around it that are no femur (LPS mm); `None` when none are in sight.
     pub other_bones_mm: Option<[f64; 3]>,
 }
@@ -49,6 +56,8 @@ pub struct FoundFemora {
     pub labels: LabelMap,
     /// The femora, one or two.
     pub femora: Vec<Femur>,
+    /// Standard deviation of the surface of one look, mm, on the scan's grid near the surfaces; `None` after one look.
+    pub doubt_mm: Option<Volume<f32>>,
 }
 
 impl Femora {
@@ -87,44 +96,28 @@ impl Femora {
         let rough = found.labels;
         let places = places(&rough)?;
         let mut labels = LabelMap::filled(upright.grid.clone(), 0);
+        let mut doubted = None;
         let mut centroids = vec![];
-        for (label, place) in (1..).zip(&places) {
+        for place in &places {
             let least = fine.plans.patch.map(|n| n as f64);
             let least = least[0] * spacing_mm(fine)?;
             let range = covered(&upright.grid, &rough.grid, *place, MARGIN_MM, least);
             let own = part(&upright, range)?;
-            let image = refined(&own, spacing_mm(fine)?)?;
-            let before = resample_labels(&rough, &image.grid);
-            let options = Options {
-                probabilities: true,
-                ..*options
-            };
-            let fine = fine.segment_after(
-                std::slice::from_ref(&image),
-                Some(&before),
-                &options,
-                progress,
-            )?;
-            let values = fine
-                .probabilities
-                .ok_or_else(|| Error::Parameter("no probabilities".into()))?
-                .values;
-            // By how much a femur is likelier than the likeliest other answer: linear between voxels, zero on its surface.
-            let bone = values.channel(usize::from(FEMUR));
-            let others = [0, usize::from(OTHER_BONE)].map(|class| values.channel(class));
-            let ahead = bone.iter().enumerate().map(|(i, p)| {
-                let other = others.iter().map(|values| values[i]).fold(0.0, f32::max);
-                p - other
-            });
-            let ahead = Volume::new(image.grid.clone(), ahead.collect())?;
-            let ahead = resample(&ahead, &own.grid, Interpolation::Linear, Outside::Nearest);
+            let answer = self
+                .stages
+                .answer(&own, &rough, &CLASSES, options, progress)?;
+            let ahead = answer.on_part;
             let mask = ahead.map(|&value| value > 0.0);
             let mask = one_piece(&mask)?;
             if mask.count() as f64 * mask.grid.voxel_volume_mm3() < LEAST_MM3 {
                 continue;
             }
+            let label = centroids.len() as u16 + 1;
             paste(&mut labels, &mask, range[0], label);
-            centroids.push((label, centroid_mm(&mask)?));
+            let doubt = answer.doubt_mm.as_ref();
+            lay(&mut doubted, &upright.grid, doubt, range[0]);
+            let doubt = doubt.map(|map| over_surface(map, &mask));
+            centroids.push((label, centroid_mm(&mask)?, doubt));
         }
         if centroids.is_empty() {
             return Err(none());
@@ -136,16 +129,21 @@ impl Femora {
         };
         let femora = centroids
             .into_iter()
-            .map(|(label, centroid)| Femur {
+            .map(|(label, centroid, doubt_mm)| Femur {
                 label,
+                doubt_mm,
                 centroid_mm: centroid.into(),
                 other_bones_mm,
             })
             .collect();
-        let mut labels = reorient(&labels, axes_of(&scan.grid))?;
-        // The same to rounding; the scan's own numbers are kept.
-        labels.grid = scan.grid.clone();
-        Ok(FoundFemora { labels, femora })
+        Ok(FoundFemora {
+            labels: as_stored(&labels, &scan.grid)?,
+            femora,
+            doubt_mm: match doubted {
+                Some(map) => Some(as_stored(&map, &scan.grid)?),
+                None => None,
+            },
+        })
     }
 }
 

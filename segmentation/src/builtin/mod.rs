@@ -5,17 +5,24 @@
 //! the weights in `assets`: plan, seed, learning curve.
 
 mod femur;
+mod surface;
+mod vertebra;
 
 use imaging::filter::gaussian;
-use imaging::orientation::crop;
-use imaging::resample::{Interpolation, Outside, covering_grid, resample, volume_mean};
-use imaging::{Grid, Mask, Volume};
+use imaging::orientation::{axes_of, crop, reorient};
+use imaging::resample::{
+    Interpolation, Outside, covering_grid, resample, resample_labels, volume_mean,
+};
+use imaging::{Grid, LabelMap, Mask, Volume};
+use nalgebra::Vector3;
 
 pub use femur::{Femora, Femur, FoundFemora};
+use surface::doubt_mm;
+pub use vertebra::{FoundVertebrae, Vertebra, Vertebrae};
 
 use crate::error::{Error, Result};
 use crate::network::Device;
-use crate::nnunet::{Files, Model};
+use crate::nnunet::{Files, Model, Options, Segmentation};
 
 /// The four files of a built-in model.
 macro_rules! files {
@@ -61,9 +68,9 @@ fn coarsened(scan: &Volume<f32>, spacing_mm: f64) -> Result<Volume<f32>> {
 /// Standard deviation of a box as wide as a voxel, in voxels: 1/√12.
 const BOX: f64 = 0.288_675;
 
-/// A part of a scan at the spacing of a fine network: blurred along axes that are finer, then linear between voxels.
-fn refined(part: &Volume<f32>, spacing_mm: f64) -> Result<Volume<f32>> {
-    let grid = covering_grid(&part.grid, spacing_mm)?;
+/// A part of a scan on the grid of a fine network: blurred along axes that are finer, then linear between voxels.
+fn refined(part: &Volume<f32>, grid: &Grid) -> Result<Volume<f32>> {
+    let spacing_mm = grid.spacing_mm[0];
     let sigma = part.grid.spacing_mm.map(|own| {
         // What a voxel of the target would average, less what a voxel of the scan has averaged already.
         BOX * (spacing_mm.powi(2) - own.powi(2)).max(0.0).sqrt()
@@ -71,10 +78,114 @@ fn refined(part: &Volume<f32>, spacing_mm: f64) -> Result<Volume<f32>> {
     let smooth = gaussian(part, sigma, 3.0)?;
     Ok(resample(
         &smooth,
-        &grid,
+        grid,
         Interpolation::Linear,
         Outside::Nearest,
     ))
+}
+
+/// What a fine network says of a part of a scan.
+struct Answer {
+    /// Its labels, on its own grid.
+    labels: LabelMap,
+    /// By how much bone is likelier than all else, on its own grid.
+    ahead: Volume<f32>,
+    /// The same on the grid of the part.
+    on_part: Volume<f32>,
+    /// Standard deviation of the surface of one look, mm, on the grid of the part; `None` after one look.
+    doubt_mm: Option<Volume<f32>>,
+}
+
+/// The classes that are bone, and those that are not.
+struct Classes<'a> {
+    bone: &'a [u16],
+    others: &'a [u16],
+}
+
+impl Stages {
+    /// Looks at a part of a scan with the fine network. Where mirroring is wanted, it looks again at the mirror image alone, on a grid half
+    /// a voxel off: by how much both differ tells how sure it is.
+    fn answer(
+        &self,
+        part: &Volume<f32>,
+        rough: &LabelMap,
+        classes: &Classes<'_>,
+        options: &Options,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Answer> {
+        let twice = options.mirroring;
+        let mut look = |grid: &Grid, mirror: bool| -> Result<(LabelMap, Volume<f32>)> {
+            let turned = |image: Volume<f32>| match mirror {
+                true => mirrored(&image),
+                false => image,
+            };
+            let image = turned(refined(part, grid)?);
+            let before = resample_labels(rough, grid);
+            let before = if mirror { mirrored(&before) } else { before };
+            let images = std::slice::from_ref(&image);
+            let options = Options {
+                probabilities: true,
+                mirroring: twice && !mirror,
+                ..*options
+            };
+            let found = self
+                .fine
+                .segment_after(images, Some(&before), &options, progress)?;
+            let ahead = margin_ahead(&found, grid, classes)?;
+            Ok((found.labels, turned(ahead)))
+        };
+        let grid = covering_grid(&part.grid, spacing_mm(&self.fine)?)?;
+        let (labels, ahead) = look(&grid, false)?;
+        let on_part = |ahead: &Volume<f32>| {
+            resample(ahead, &part.grid, Interpolation::Linear, Outside::Nearest)
+        };
+        let on_own = on_part(&ahead);
+        let mut doubt = None;
+        if twice {
+            let mut half_off = grid.clone();
+            half_off.origin_mm = grid.to_world(Vector3::repeat(0.5));
+            let (_, again) = look(&half_off, true)?;
+            let mut other = on_part(&again);
+            for (first, other) in on_own.data.iter().zip(&mut other.data) {
+                *other = first - *other;
+            }
+            doubt = Some(doubt_mm(&on_own, &other)?);
+        }
+        Ok(Answer {
+            labels,
+            ahead,
+            on_part: on_own,
+            doubt_mm: doubt,
+        })
+    }
+}
+
+/// The mirror image along the first array axis, on the same grid.
+fn mirrored<T: Copy>(volume: &Volume<T>) -> Volume<T> {
+    let mut data = volume.data.clone();
+    for row in data.chunks_mut(volume.grid.size[0].max(1)) {
+        row.reverse();
+    }
+    Volume {
+        grid: volume.grid.clone(),
+        data,
+    }
+}
+
+/// By how much bone is likelier than the likeliest of the other classes: zero where the answer turns.
+fn margin_ahead(found: &Segmentation, grid: &Grid, classes: &Classes<'_>) -> Result<Volume<f32>> {
+    let values = found
+        .probabilities
+        .as_ref()
+        .ok_or_else(|| Error::Parameter("no probabilities".into()))?;
+    let channel = |class: &u16| values.values.channel(usize::from(*class));
+    let bone: Vec<&[f32]> = classes.bone.iter().map(channel).collect();
+    let others: Vec<&[f32]> = classes.others.iter().map(channel).collect();
+    let ahead = (0..grid.len()).map(|i| {
+        let own: f32 = bone.iter().map(|values| values[i]).sum();
+        own - others.iter().map(|values| values[i]).fold(0.0, f32::max)
+    });
+    Ok(Volume::new(grid.clone(), ahead.collect())?)
 }
 
 /// The voxels of `grid`, first and last, that a box in world space of `other`'s voxels `low` to `high` covers, `margin_mm` wider and
@@ -87,7 +198,7 @@ fn covered(
     least_mm: f64,
 ) -> [[usize; 3]; 2] {
     let corner = |at: [usize; 3], half: f64| {
-        let index = nalgebra::Vector3::from_fn(|axis, _| at[axis] as f64 + half);
+        let index = Vector3::from_fn(|axis, _| at[axis] as f64 + half);
         grid.to_index(other.to_world(index))
     };
     let (first, last) = (corner(low, -0.5), corner(high, 0.5));
@@ -122,4 +233,23 @@ fn paste(whole: &mut Volume<u16>, mask: &Mask, low: [usize; 3], value: u16) {
             }
         }
     }
+}
+
+/// Lays the map of a part over that of the whole, the part beginning at voxel `low`; the larger value stays.
+fn lay(whole: &mut Option<Volume<f32>>, grid: &Grid, part: Option<&Volume<f32>>, low: [usize; 3]) {
+    let Some(part) = part else { return };
+    let whole = whole.get_or_insert_with(|| Volume::filled(grid.clone(), 0.0));
+    for (voxel, &value) in part.data.iter().enumerate() {
+        let at = part.grid.voxel(voxel);
+        let [i, j, k] = std::array::from_fn(|axis| low[axis] + at[axis]);
+        let to = &mut whole.data[grid.index(i, j, k)];
+        *to = to.max(value);
+    }
+}
+
+/// A volume with the axes of a scan, and the scan's own numbers where they are the same to rounding.
+fn as_stored<T: Copy + Send + Sync>(volume: &Volume<T>, scan: &Grid) -> Result<Volume<T>> {
+    let mut stored = reorient(volume, axes_of(scan))?;
+    stored.grid = scan.clone();
+    Ok(stored)
 }

@@ -1,30 +1,28 @@
 //! A bone found in the scan by a network: the built-in ones, or a model of the user's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use imaging::distance::distance_to_mask_mm;
 use imaging::orientation::crop;
 use imaging::{LabelMap, Mask, Volume};
-use nalgebra::Vector3;
-use segmentation::builtin::{Femora, Femur};
 use segmentation::network::Device;
 use segmentation::nnunet::{Choice, Model, Options};
 
-use crate::anatomy::{Check, FemurLandmarks, Side};
+use crate::anatomy::Check;
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::plan::{Bone, CalibrationSpec, LevelChoice, Subject};
 use crate::progress::Progress;
-use crate::provenance::{sha256, sha256_of};
+use crate::provenance::sha256;
+
+mod femur;
+mod vertebra;
+
+pub use femur::{LEFT_FEMUR, RIGHT_FEMUR};
 
 /// Name of the built-in networks.
 pub const BUILT_IN: &str = "builtin";
-/// Label of a left femur by the built-in networks.
-pub const LEFT_FEMUR: u16 = 1;
-/// Label of a right one.
-pub const RIGHT_FEMUR: u16 = 2;
-
 /// CT numbers from here on are metal, HU: cortical bone stays below 2400 whatever the kernel, and scanners of twelve bits end at 3071.
 const METAL_HU: f32 = 2800.0;
 /// Metal up to this far from a bone is in it or on it, mm.
@@ -32,9 +30,10 @@ const METAL_NEAR_MM: f64 = 10.0;
 /// Less is a speck of noise or a clip, mm³.
 const METAL_LEAST_MM3: f64 = 200.0;
 
-/// What is known of a load by the built-in networks' outline. Measured on the demo's femur, the synthetic ones 701 and 703 and that of
-/// the tests (41): figures and commands stand in docs/segmentation.md.
-const FEMUR_STATEMENT: &str = "outlined by the built-in networks, whose training is not finished: on four synthetic femora the failure load was -18 to +16 % off that of the true mask (stiffness up to 4 %); look at segmentation.nii.gz, and do not rely on the load without a checked mask";
+/// Looks of the networks that place a bone's surface no further apart than this agree, mm: half a voxel of a clinical scan.
+const SURE_MM: f64 = 0.4;
+/// Further apart than this they contradict each other, mm.
+const UNSURE_MM: f64 = 2.0;
 
 /// Networks that find a bone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +63,11 @@ pub struct Labelled {
     pub names: BTreeMap<u16, String>,
     /// Doubts about the scan that only the scan can raise, by label.
     pub checks: Vec<(u16, Check)>,
+    /// Labels of vertebrae whose body the border of the scan may cut.
+    pub cut: BTreeSet<u16>,
+    /// Standard deviation of the surface between looks of the networks, mm, near the surfaces on the scan's grid; `None` where they
+    /// looked once.
+    pub doubt_mm: Option<Volume<f32>>,
     /// SHA-256 of the weights by name.
     pub weights: BTreeMap<String, String>,
 }
@@ -81,10 +85,29 @@ pub fn segmented(
     progress: &mut Progress,
 ) -> anyhow::Result<Labelled> {
     match (networks, bone) {
-        (Networks::BuiltIn, Bone::Femur) => femora(scan, device, options, progress),
-        (Networks::BuiltIn, Bone::Vertebra) => Err(no_vertebrae()),
+        (Networks::BuiltIn, Bone::Femur) => femur::femora(scan, device, options, progress),
+        (Networks::BuiltIn, Bone::Vertebra) => vertebra::vertebrae(scan, device, options, progress),
         (Networks::Folder(folder), _) => by_folder(scan, folder, device, options, progress),
     }
+}
+
+/// Segments a scan in HU for a case, by the networks that it names.
+///
+/// # Errors
+/// As [`segmented`]; also when the case names a level and the scan shows several vertebrae.
+pub fn segmented_for(
+    scan: &Volume<f32>,
+    subject: &Subject,
+    device: Device,
+    options: &Options,
+    progress: &mut Progress,
+) -> anyhow::Result<Labelled> {
+    let networks = Networks::named(subject.model.as_deref());
+    let mut found = segmented(scan, subject.bone, &networks, device, options, progress)?;
+    if networks == Networks::BuiltIn && subject.bone == Bone::Vertebra {
+        found.name_level(subject)?;
+    }
+    Ok(found)
 }
 
 /// Refuses a case without a mask in which no network can find the bone.
@@ -99,93 +122,7 @@ pub fn check(subject: &Subject) -> anyhow::Result<()> {
         .with_help("give the bone with --mask MASK --label K")
         .into());
     }
-    match Networks::named(subject.model.as_deref()) {
-        Networks::BuiltIn if subject.bone == Bone::Vertebra => Err(no_vertebrae()),
-        _ => Ok(()),
-    }
-}
-
-/// Why the built-in networks find no vertebra.
-fn no_vertebrae() -> anyhow::Error {
-    Failure::usage("there are no built-in segmentation weights for vertebrae yet")
-        .with_help("give the bone with --mask MASK --label K, or a model with --model MODEL_DIR")
-        .into()
-}
-
-fn femora(
-    scan: &Volume<f32>,
-    device: Device,
-    options: &Options,
-    progress: &mut Progress,
-) -> anyhow::Result<Labelled> {
-    let networks = Femora::load(device)?;
-    let mut found = networks
-        .segment(scan, options, &mut |done, planned| {
-            progress.part(done, planned)
-        })
-        .context("the scan")
-        .kind(Kind::Input)?;
-    let sides = sides(&found.femora, &found.labels)?;
-    for label in found.labels.data.iter_mut().filter(|label| **label > 0) {
-        *label = sides[usize::from(*label) - 1];
-    }
-    let present = found.labels.labels();
-    let mut checks = vec![];
-    for &label in &present {
-        checks.push((label, metal(scan, &found.labels.select(&[label]))?));
-        checks.push((label, Check::review("segmentation", None, FEMUR_STATEMENT)));
-    }
-    Ok(Labelled {
-        labels: found.labels,
-        names: BTreeMap::from([
-            (LEFT_FEMUR, "femur_left".to_owned()),
-            (RIGHT_FEMUR, "femur_right".to_owned()),
-        ]),
-        checks,
-        weights: Femora::weights()
-            .into_iter()
-            .map(|(name, bytes)| (name.to_owned(), sha256_of(bytes)))
-            .collect(),
-    })
-}
-
-/// The label of each femur that was found, in their order.
-fn sides(femora: &[Femur], labels: &LabelMap) -> anyhow::Result<Vec<u16>> {
-    let label = |side| match side {
-        Side::Left => LEFT_FEMUR,
-        Side::Right => RIGHT_FEMUR,
-    };
-    if let [first, second] = femora {
-        // Left is +x in LPS.
-        let first_left = first.centroid_mm[0] > second.centroid_mm[0];
-        let (left, right) = (label(Side::Left), label(Side::Right));
-        return Ok(if first_left {
-            vec![left, right]
-        } else {
-            vec![right, left]
-        });
-    }
-    let [femur] = femora else {
-        return Ok(vec![]);
-    };
-    // The pelvis lies medial of a femur; where none is in sight, its head does.
-    let medial = femur.other_bones_mm.map(|other| {
-        let away = Vector3::from(other) - Vector3::from(femur.centroid_mm);
-        away.x / away.norm().max(1e-9)
-    });
-    let by_pelvis = medial.filter(|x| x.abs() > 0.3).map(|x| match x < 0.0 {
-        true => Side::Left,
-        false => Side::Right,
-    });
-    let by_head = || {
-        let (landmarks, _) = FemurLandmarks::find(&labels.select(&[femur.label])).ok()?;
-        landmarks.side.from_affine
-    };
-    let side = by_pelvis.or_else(by_head).ok_or_else(|| {
-        Failure::input("a femur was found, but nothing around it tells left from right")
-            .with_help("give a scan that shows more of the hip, or the bone with --mask and --side")
-    })?;
-    Ok(vec![label(side)])
+    Ok(())
 }
 
 /// Whether a bone carries metal: an implant bears load that no density tells of, and its streaks spoil the density around it.
@@ -233,6 +170,26 @@ fn metal(scan: &Volume<f32>, bone: &Mask) -> anyhow::Result<Check> {
     })
 }
 
+/// Whether two looks of the networks agree about the surface of a bone.
+fn agreement(doubt_mm: Option<f64>) -> Check {
+    const NAME: &str = "segmentation_agreement";
+    let Some(doubt) = doubt_mm else {
+        return Check::review(
+            NAME,
+            None,
+            "the networks looked once (mirroring off): nothing tells how sure they are",
+        );
+    };
+    let reason = format!(
+        "two looks at the scan, one at its mirror image and half a voxel off, place the surface {doubt:.2} mm apart (standard deviation of one)"
+    );
+    match doubt {
+        d if d <= SURE_MM => Check::pass(NAME, doubt, reason),
+        d if d <= UNSURE_MM => Check::review(NAME, doubt, reason),
+        _ => Check::refuse(NAME, doubt, reason),
+    }
+}
+
 fn by_folder(
     scan: &Volume<f32>,
     folder: &Path,
@@ -266,6 +223,8 @@ fn by_folder(
         labels: found.labels,
         names: found.names,
         checks: vec![],
+        cut: BTreeSet::new(),
+        doubt_mm: None,
         weights,
     })
 }
@@ -276,8 +235,13 @@ impl Labelled {
     /// # Errors
     /// A [`Failure`] of kind usage when the case leaves it open, of kind input when the bone is not there.
     pub fn label_of(&self, subject: &Subject) -> anyhow::Result<Vec<u16>> {
-        if !subject.label.is_empty() {
+        // A label that only follows from the level is the scan's, not the model's.
+        if !subject.label.is_empty() && !subject.label_follows_level() {
             return Ok(subject.label.clone());
+        }
+        let built_in = Networks::named(subject.model.as_deref()) == Networks::BuiltIn;
+        if built_in && subject.bone == Bone::Vertebra && subject.level.is_none() {
+            return Ok(vec![self.only_vertebra()?]);
         }
         let present = self.labels.labels();
         let named = |wanted: &dyn Fn(&str) -> bool| {

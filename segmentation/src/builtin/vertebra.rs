@@ -1,0 +1,564 @@
+//! Vertebrae: each in sight an instance of its own.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use imaging::components::{Connectivity, fill_holes, label_components, largest_component};
+use imaging::distance::signed_distance_mm;
+use imaging::orientation::{RAS, reorient};
+use imaging::resample::resample_labels;
+use imaging::shape::centroid_mm;
+use imaging::{Grid, LabelMap, Mask, Volume};
+use nalgebra::Vector3;
+
+use super::surface::over_surface;
+use super::{Classes, Stages, as_stored, coarsened, covered, files, lay, part, paste, spacing_mm};
+use crate::error::{Error, Result};
+use crate::network::Device;
+use crate::nnunet::{Files, Options};
+
+/// Classes of both networks.
+const BODY: u16 = 1;
+const ARCH: u16 = 2;
+const OTHER_BONE: u16 = 3;
+
+const CLASSES: Classes<'_> = Classes {
+    bone: &[BODY, ARCH],
+    others: &[0, OTHER_BONE],
+};
+
+/// What is smaller is no body to be computed, mm³: the first thoracic one has 6 cm³, and half of it may be in sight.
+const LEAST_BODY_MM3: f64 = 3_000.0;
+/// The middle of a body lies deeper under the surface than the neck to its neighbour by this, mm.
+const NECK_MM: f32 = 2.0;
+/// Arches are cut where they are thinner than on both sides by this, mm.
+const ARCH_NECK_MM: f32 = 0.5;
+/// Bone of this depth is twice as slow to pass as thick bone, mm.
+const THIN_MM: f64 = 2.0;
+/// Middles of neighbouring bodies are further apart along the body, mm.
+const APART_MM: f64 = 11.0;
+/// By how much bone is likelier than all else where neighbours are told apart: gaps of joints open up.
+const SURE: f32 = 0.4;
+/// Margin around what the coarse network found, mm: four of its voxels.
+const MARGIN_MM: f64 = 16.0;
+
+/// The networks that find vertebrae.
+#[derive(Debug)]
+pub struct Vertebrae {
+    stages: Stages,
+}
+
+/// A vertebra that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vertebra {
+    /// Its value in the label map: 1, 2, … from head to foot.
+    pub label: u16,
+    /// Centroid of its body (LPS mm).
+    pub body_mm: [f64; 3],
+    /// Whether its body reaches the border of the scan, and so may not be there whole.
+    pub cut: bool,
+    /// How sure its surface is: standard deviation of one look at it, mm; `None` after one look.
+    pub doubt_mm: Option<f64>,
+}
+
+/// What was found in a scan.
+#[derive(Clone, Debug)]
+pub struct FoundVertebrae {
+    /// The vertebrae on the scan's grid, by their [`Vertebra::label`].
+    pub labels: LabelMap,
+    /// The vertebrae from head to foot.
+    pub vertebrae: Vec<Vertebra>,
+    /// Standard deviation of the surface of one look, mm, on the scan's grid near the surfaces; `None` after one look.
+    pub doubt_mm: Option<Volume<f32>>,
+}
+
+impl Vertebrae {
+    /// Makes the networks ready on a device.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn load(device: Device) -> Result<Self> {
+        let files = [files!("vertebra-coarse"), files!("vertebra-fine")];
+        Ok(Self {
+            stages: Stages::load(files, device)?,
+        })
+    }
+
+    /// The weights by the names of their models.
+    pub fn weights() -> Vec<(&'static str, &'static [u8])> {
+        let of = |files: Files<'static>| (files.name, files.weights);
+        vec![of(files!("vertebra-coarse")), of(files!("vertebra-fine"))]
+    }
+
+    /// Finds the vertebrae in a scan in HU. `progress` is told how many runs of a network are done, and of how many; it starts anew with
+    /// each of the two networks.
+    ///
+    /// # Errors
+    /// [`Error::Image`] when the scan shows no vertebra, or does not suit the networks.
+    pub fn segment(
+        &self,
+        scan: &Volume<f32>,
+        options: &Options,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<FoundVertebrae> {
+        let Stages { coarse, fine } = &self.stages;
+        let upright = reorient(scan, RAS)?;
+        let small = coarsened(&upright, spacing_mm(coarse)?)?;
+        let rough = coarse
+            .segment(std::slice::from_ref(&small), options, progress)?
+            .labels;
+        let place = place(&rough).ok_or_else(none)?;
+        let least = fine.plans.patch[0] as f64 * spacing_mm(fine)?;
+        let range = covered(&upright.grid, &rough.grid, place, MARGIN_MM, least);
+        let own = part(&upright, range)?;
+        let answer = self
+            .stages
+            .answer(&own, &rough, &CLASSES, options, progress)?;
+        let bodies = answer.labels.select(&[BODY]);
+        let instances = instances(&bodies, &answer.ahead)?;
+        let ahead = answer.on_part;
+        let instances = resample_labels(&instances, &own.grid);
+        let bodies = resample_labels(&answer.labels, &own.grid);
+        let mut labels = LabelMap::filled(upright.grid.clone(), 0);
+        let mut doubted = None;
+        lay(
+            &mut doubted,
+            &upright.grid,
+            answer.doubt_mm.as_ref(),
+            range[0],
+        );
+        let mut vertebrae = vec![];
+        for instance in 1..=instances.labels().last().copied().unwrap_or(0) {
+            let own = instances.map(|&label| label == instance);
+            let Some(bounds) = own.bounding_box() else {
+                continue;
+            };
+            let mut mask = part(&own, bounds)?;
+            let near = part(&ahead, bounds)?;
+            for (inside, &ahead) in mask.data.iter_mut().zip(&near.data) {
+                *inside &= ahead > 0.0;
+            }
+            let mask = fill_holes(&largest_component(&mask, Connectivity::Faces));
+            let mut body = part(&bodies, bounds)?.map(|&label| label == BODY);
+            for (body, &inside) in body.data.iter_mut().zip(&mask.data) {
+                *body &= inside;
+            }
+            if body.count() as f64 * body.grid.voxel_volume_mm3() < LEAST_BODY_MM3 {
+                continue;
+            }
+            let low: [usize; 3] = std::array::from_fn(|axis| range[0][axis] + bounds[0][axis]);
+            let label = vertebrae.len() as u16 + 1;
+            paste(&mut labels, &mask, low, label);
+            vertebrae.push(Vertebra {
+                label,
+                body_mm: centroid_mm(&body)?.into(),
+                cut: at_border(&body, low, &upright.grid),
+                doubt_mm: match &answer.doubt_mm {
+                    Some(map) => Some(over_surface(&part(map, bounds)?, &mask)),
+                    None => None,
+                },
+            });
+        }
+        if vertebrae.is_empty() {
+            return Err(none());
+        }
+        Ok(FoundVertebrae {
+            labels: as_stored(&labels, &scan.grid)?,
+            vertebrae,
+            doubt_mm: match doubted {
+                Some(map) => Some(as_stored(&map, &scan.grid)?),
+                None => None,
+            },
+        })
+    }
+}
+
+fn none() -> Error {
+    Error::Image(
+        "no vertebra was found in the scan; the built-in network knows thoracic and lumbar ones of a CT in HU"
+            .into(),
+    )
+}
+
+/// The box around all that the coarse network took for vertebrae; `None` where there is no body among it.
+fn place(rough: &LabelMap) -> Option<[[usize; 3]; 2]> {
+    let voxel = rough.grid.voxel_volume_mm3();
+    let pieces = label_components(&rough.select(&[BODY, ARCH]), Connectivity::Corners);
+    let mut bodies = vec![0usize; pieces.sizes.len() + 1];
+    for (&piece, &label) in pieces.labels.data.iter().zip(&rough.data) {
+        bodies[piece as usize] += usize::from(label == BODY);
+    }
+    let kept = |piece: u32| piece > 0 && bodies[piece as usize] as f64 * voxel >= LEAST_BODY_MM3;
+    pieces.labels.map(|&piece| kept(piece)).bounding_box()
+}
+
+/// Numbers vertebrae from head to foot: the cores of bodies first, which grow into their bodies, thick and sure bone before thin and
+/// doubtful; then arches, piece by piece. A layer outside the bone is numbered too: its surface runs between voxels.
+fn instances(bodies: &Mask, ahead: &Volume<f32>) -> Result<LabelMap> {
+    let nothing = LabelMap::filled(bodies.grid.clone(), 0);
+    let bone = ahead.map(|&ahead| ahead > 0.0);
+    if bodies.count() == 0 {
+        return Ok(nothing);
+    }
+    let sure = ahead.map(|&ahead| ahead > SURE);
+    let mut sure_bodies = bodies.clone();
+    for (body, &sure) in sure_bodies.data.iter_mut().zip(&sure.data) {
+        *body &= sure;
+    }
+    let mut cores = cores(&sure_bodies)?;
+    // From head to foot: the third axis runs to the head.
+    cores.sort_by(|a, b| b.middle_mm.z.total_cmp(&a.middle_mm.z));
+    let mut seeds = nothing;
+    for (label, core) in (1..).zip(&cores) {
+        for &voxel in &core.voxels {
+            seeds.data[voxel] = label;
+        }
+    }
+    let depth = match sure.data.contains(&true) && sure.data.contains(&false) {
+        true => signed_distance_mm(&sure)?,
+        false => Volume::filled(sure.grid.clone(), 0.0),
+    };
+    // Bodies are given away before arches, lest an arch that touches its neighbour's body take it.
+    let body_first = Volume {
+        grid: bodies.grid.clone(),
+        data: bodies
+            .data
+            .iter()
+            .zip(&bone.data)
+            .map(|(&body, &bone)| body && bone)
+            .collect(),
+    };
+    let grown = flooded(&seeds, &body_first, &depth);
+    let grown = arches(&grown, &bone, &depth);
+    let layer = grown_by_one(&grown, &bone);
+    Ok(flooded(&grown, &layer, &Volume::filled(bone.grid, 0.0)))
+}
+
+/// Where a vertebra begins.
+struct Core {
+    voxels: Vec<usize>,
+    middle_mm: Vector3<f64>,
+}
+
+/// One core for every body: the places deep under the surface of `bodies`, of which each lies deeper than the neck between it and the
+/// next by [`NECK_MM`]. A network that lets bodies grow together over a disc leaves a neck there.
+fn cores(bodies: &Mask) -> Result<Vec<Core>> {
+    let grid = &bodies.grid;
+    if !(bodies.data.contains(&true) && bodies.data.contains(&false)) {
+        return Ok(vec![]);
+    }
+    let depth = signed_distance_mm(bodies)?.map(|&distance| -distance);
+    let hills = Hills::of(&depth, NECK_MM);
+    let mut cores: Vec<Core> = vec![];
+    for hill in hills.largest_first() {
+        if hill.voxels.len() as f64 * grid.voxel_volume_mm3() < LEAST_BODY_MM3 {
+            continue;
+        }
+        let top = |&&voxel: &&usize| depth.data[voxel] >= hill.peak - NECK_MM;
+        let voxels: Vec<usize> = hill.voxels.iter().filter(top).copied().collect();
+        let middle_mm = middle(grid, &voxels);
+        // What lies side by side is one body with a hole in it.
+        let beside = |core: &&mut Core| (core.middle_mm.z - middle_mm.z).abs() < APART_MM;
+        match cores.iter_mut().find(beside) {
+            Some(core) => core.voxels.extend(voxels),
+            None => cores.push(Core { voxels, middle_mm }),
+        }
+    }
+    Ok(cores)
+}
+
+/// A field's hills: what is left of its maxima when those are joined that no valley deeper than a neck parts.
+struct Hills {
+    /// The voxel each was joined to, or itself; `usize::MAX` where the field is not positive.
+    joined: Vec<usize>,
+    /// Height of the top of a hill, at the voxel where its chain ends.
+    peaks: Vec<f32>,
+}
+
+struct Hill {
+    peak: f32,
+    voxels: Vec<usize>,
+}
+
+impl Hills {
+    fn of(height: &Volume<f32>, neck: f32) -> Self {
+        let mut order: Vec<usize> = (0..height.data.len())
+            .filter(|&voxel| height.data[voxel] > 0.0)
+            .collect();
+        order.sort_by(|&a, &b| height.data[b].total_cmp(&height.data[a]).then(a.cmp(&b)));
+        let mut hills = Self {
+            joined: vec![usize::MAX; height.data.len()],
+            peaks: vec![0.0; height.data.len()],
+        };
+        for voxel in order {
+            let here = height.data[voxel];
+            let mut around: Vec<usize> = neighbours(&height.grid, voxel)
+                .filter(|&neighbour| hills.joined[neighbour] != usize::MAX)
+                .collect();
+            for neighbour in &mut around {
+                *neighbour = hills.top_of(*neighbour);
+            }
+            around.sort_by(|&a, &b| hills.peaks[b].total_cmp(&hills.peaks[a]).then(a.cmp(&b)));
+            around.dedup();
+            hills.joined[voxel] = voxel;
+            let Some((&highest, lower)) = around.split_first() else {
+                hills.peaks[voxel] = here;
+                continue;
+            };
+            hills.joined[voxel] = highest;
+            for &other in lower {
+                if hills.peaks[other] - here < neck {
+                    hills.joined[other] = highest;
+                }
+            }
+        }
+        hills
+    }
+
+    fn top_of(&mut self, voxel: usize) -> usize {
+        let mut at = voxel;
+        while self.joined[at] != at {
+            self.joined[at] = self.joined[self.joined[at]];
+            at = self.joined[at];
+        }
+        at
+    }
+
+    fn largest_first(mut self) -> Vec<Hill> {
+        let mut hills: std::collections::BTreeMap<usize, Hill> = std::collections::BTreeMap::new();
+        for voxel in 0..self.joined.len() {
+            if self.joined[voxel] == usize::MAX {
+                continue;
+            }
+            let top = self.top_of(voxel);
+            let peak = self.peaks[top];
+            let hill = hills.entry(top).or_insert(Hill {
+                peak,
+                voxels: vec![],
+            });
+            hill.voxels.push(voxel);
+        }
+        let mut hills: Vec<Hill> = hills.into_values().collect();
+        hills.sort_by_key(|hill| Reverse(hill.voxels.len()));
+        hills
+    }
+}
+
+fn middle(grid: &Grid, voxels: &[usize]) -> Vector3<f64> {
+    let sum: Vector3<f64> = voxels
+        .iter()
+        .map(|&voxel| grid.to_world(Vector3::from(grid.voxel(voxel).map(|n| n as f64))))
+        .sum();
+    sum / voxels.len().max(1) as f64
+}
+
+/// Gives arches to the bodies of `labels`. Arches touch in their joints, often more broadly than a pedicle is thick, so a voxel alone
+/// cannot tell whose it is: the bone is cut at its necks, and every piece goes to the body that most of it is nearest to, by ways
+/// that avoid thin bone. `depth` is negative inside.
+fn arches(labels: &LabelMap, bone: &Mask, depth: &Volume<f32>) -> LabelMap {
+    let reached = reached(labels, bone, depth);
+    let mut height = depth.map(|&depth| -depth);
+    for (height, &label) in height.data.iter_mut().zip(&labels.data) {
+        if label > 0 {
+            *height = 0.0;
+        }
+    }
+    let mut found = labels.clone();
+    for hill in Hills::of(&height, ARCH_NECK_MM).largest_first() {
+        let mut votes = std::collections::BTreeMap::<u16, f64>::new();
+        for &voxel in &hill.voxels {
+            let label = reached.data[voxel];
+            if label > 0 {
+                *votes.entry(label).or_default() += f64::from(height.data[voxel]);
+            }
+        }
+        // Of equal votes the vertebra nearer to the head.
+        let most = votes
+            .iter()
+            .fold(None, |most: Option<(u16, f64)>, (&l, &v)| match most {
+                Some((_, best)) if best >= v => most,
+                _ => Some((l, v)),
+            });
+        if let Some((label, _)) = most {
+            for &voxel in &hill.voxels {
+                found.data[voxel] = label;
+            }
+        }
+    }
+    flooded(&found, bone, depth)
+}
+
+/// The label that reaches each voxel of `domain` first, thin bone being slow.
+fn reached(seeds: &LabelMap, domain: &Mask, depth: &Volume<f32>) -> LabelMap {
+    let grid = &seeds.grid;
+    let slowness = |voxel: usize| {
+        let depth = f64::from(-depth.data[voxel]).max(0.5);
+        1.0 + (THIN_MM / depth).powi(2)
+    };
+    let mut labels = seeds.clone();
+    let mut settled: Vec<bool> = seeds.data.iter().map(|&label| label > 0).collect();
+    let mut queue = BinaryHeap::new();
+    // Times by micrometres: whole numbers have an order.
+    let spread = |queue: &mut BinaryHeap<Reverse<(u64, u16, usize)>>, time: u64, label, voxel| {
+        let at = grid.voxel(voxel);
+        for neighbour in neighbours(grid, voxel) {
+            if domain.data[neighbour] && seeds.data[neighbour] == 0 {
+                let other = grid.voxel(neighbour);
+                let axis = (0..3).find(|&axis| at[axis] != other[axis]).unwrap_or(0);
+                let cost = 0.5 * (slowness(voxel) + slowness(neighbour)) * grid.spacing_mm[axis];
+                queue.push(Reverse((time + (cost * 1000.0) as u64, label, neighbour)));
+            }
+        }
+    };
+    for (voxel, &label) in seeds.data.iter().enumerate() {
+        if label > 0 {
+            spread(&mut queue, 0, label, voxel);
+        }
+    }
+    while let Some(Reverse((time, label, voxel))) = queue.pop() {
+        if settled[voxel] {
+            continue;
+        }
+        settled[voxel] = true;
+        labels.data[voxel] = label;
+        spread(&mut queue, time, label, voxel);
+    }
+    labels
+}
+
+/// Lets labels flow through the voxels of `domain`, lowest `level` first, as water rises (Meyer's flooding); of equal ones that which
+/// was reached first.
+fn flooded(seeds: &LabelMap, domain: &Mask, level: &Volume<f32>) -> LabelMap {
+    // Levels by micrometres: whole numbers have an order.
+    let height = |voxel: usize| (f64::from(level.data[voxel]) * 1000.0) as i64;
+    let mut labels = seeds.clone();
+    let mut queue = BinaryHeap::new();
+    let mut count = 0u64;
+    for (voxel, &label) in seeds.data.iter().enumerate() {
+        if label > 0 {
+            queue.push(Reverse((height(voxel), count, voxel)));
+            count += 1;
+        }
+    }
+    while let Some(Reverse((_, _, voxel))) = queue.pop() {
+        for neighbour in neighbours(&seeds.grid, voxel) {
+            if domain.data[neighbour] && labels.data[neighbour] == 0 {
+                labels.data[neighbour] = labels.data[voxel];
+                queue.push(Reverse((height(neighbour), count, neighbour)));
+                count += 1;
+            }
+        }
+    }
+    labels
+}
+
+/// A mask and the voxels that share a face with a label.
+fn grown_by_one(labels: &LabelMap, mask: &Mask) -> Mask {
+    let mut grown = mask.clone();
+    for (voxel, &label) in labels.data.iter().enumerate() {
+        if label > 0 {
+            for neighbour in neighbours(&labels.grid, voxel) {
+                grown.data[neighbour] = true;
+            }
+        }
+    }
+    grown
+}
+
+/// The voxels that share a face with one.
+fn neighbours(grid: &Grid, voxel: usize) -> impl Iterator<Item = usize> {
+    let at = grid.voxel(voxel);
+    let size = grid.size;
+    let strides = [1, size[0], size[0] * size[1]];
+    (0..3).flat_map(move |axis| {
+        let below = (at[axis] > 0).then(|| voxel - strides[axis]);
+        let above = (at[axis] + 1 < size[axis]).then(|| voxel + strides[axis]);
+        below.into_iter().chain(above)
+    })
+}
+
+/// Whether a mask whose first voxel is `low` of a grid reaches that grid's border.
+fn at_border(mask: &Mask, low: [usize; 3], grid: &Grid) -> bool {
+    mask.bounding_box().is_some_and(|[first, last]| {
+        (0..3).any(|axis| {
+            low[axis] + first[axis] == 0 || low[axis] + last[axis] + 1 == grid.size[axis]
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two blocks with an arch behind each, arrays as RAS; `bridge` joins bodies and arches by thin doubtful bone.
+    fn two(bridge: bool) -> (Mask, Volume<f32>, LabelMap) {
+        let mut grid = Grid::axis_aligned([30, 40, 44], [1.5; 3]);
+        grid.direction = nalgebra::Matrix3::from_diagonal(&Vector3::new(-1.0, -1.0, 1.0));
+        let truth = LabelMap::from_fn(grid, |[i, j, k]| {
+            let label = match k {
+                2..=17 => 2,
+                22..=39 => 1,
+                _ => return 0,
+            };
+            let body = (5..25).contains(&i) && (20..36).contains(&j);
+            let arch = (8..22).contains(&i) && (6..20).contains(&j) && (k % 20) > 5;
+            if body || arch { label } else { 0 }
+        });
+        let joined = |[i, j, k]: [usize; 3]| {
+            bridge && (17..=22).contains(&k) && (14..16).contains(&i) && (8..30).contains(&j)
+        };
+        let bodies = Volume::from_fn(truth.grid.clone(), |at @ [_, j, _]| {
+            j >= 20 && (truth.at(at[0], at[1], at[2]) > 0 || joined(at))
+        });
+        let ahead = Volume::from_fn(truth.grid.clone(), |at| {
+            match (truth.at(at[0], at[1], at[2]) > 0, joined(at)) {
+                (true, _) => 0.9,
+                (false, true) => 0.2,
+                _ => -0.9,
+            }
+        });
+        (bodies, ahead, truth)
+    }
+
+    #[test]
+    fn neighbours_part_where_they_touch_least() {
+        for bridge in [false, true] {
+            let (bodies, ahead, truth) = two(bridge);
+            let found = instances(&bodies, &ahead).expect("instances");
+            let wrong = found
+                .data
+                .iter()
+                .zip(&truth.data)
+                .filter(|(found, truth)| **truth > 0 && found != truth)
+                .count();
+            assert_eq!(wrong, 0, "bridge {bridge}");
+            assert_eq!(found.labels(), [1, 2]);
+            // One layer more than the bone, for the surface between voxels.
+            assert_eq!(found.at(4, 25, 30), 1);
+            assert_eq!(found.at(3, 25, 30), 0);
+        }
+    }
+
+    #[test]
+    fn bodies_grown_together_over_a_disc_have_a_core_each() {
+        let grid = Grid::axis_aligned([40, 40, 50], [1.5; 3]);
+        let within = |at: [usize; 3], low: [usize; 3], high: [usize; 3]| {
+            (0..3).all(|axis| (low[axis]..high[axis]).contains(&at[axis]))
+        };
+        // Two bodies, 36 x 36 x 24 mm, joined over 6 mm of disc by a column of 15 mm; a flat body; a speck.
+        let bodies = Mask::from_fn(grid, |at| {
+            within(at, [3, 3, 2], [27, 27, 18])
+                || within(at, [10, 10, 18], [20, 20, 22])
+                || within(at, [3, 3, 22], [27, 27, 38])
+                || within(at, [3, 3, 43], [27, 27, 47])
+                || within(at, [33, 33, 20], [37, 37, 24])
+        });
+        let mut cores = cores(&bodies).expect("cores");
+        cores.sort_by(|a, b| a.middle_mm.z.total_cmp(&b.middle_mm.z));
+        let levels: Vec<f64> = cores.iter().map(|core| core.middle_mm.z).collect();
+        assert_eq!(levels.len(), 3, "{levels:?}");
+        for (level, expected) in levels.iter().zip([14.25, 44.25, 66.75]) {
+            assert!((level - expected).abs() < 1.0, "{levels:?}");
+        }
+    }
+}

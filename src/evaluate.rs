@@ -1,0 +1,232 @@
+//! How well label maps agree with their references: figures of one pair or of many, and the table of a paper.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use imaging::orientation::crop;
+use imaging::{LabelMap, Mask};
+use segmentation::metrics::{Agreement, SurfaceDistances, agreement};
+use serde_json::{Map, Value, json};
+
+use crate::anatomy::regions::{FemurRegion, femur_regions};
+use crate::exit::{EndWith as _, Failure, Kind};
+
+/// What is compared, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EvaluateRequest {
+    /// The reference label map, or a folder of them.
+    pub reference: PathBuf,
+    /// The label map to judge, or a folder with maps of the same names.
+    pub prediction: PathBuf,
+    /// Whether labels are instances, matched by their largest overlap.
+    pub by_overlap: bool,
+    /// Labels of the reference that are proximal femora, judged by head, middle and shaft too.
+    pub femora: Vec<u16>,
+}
+
+/// Figures of one structure in one case, by the names of `metrics.json`.
+type Figures = Map<String, Value>;
+
+/// Compares label maps and gives the figures as JSON: of a pair, or of every case of two folders with their mean, spread and extreme.
+///
+/// # Errors
+/// A [`Failure`] of kind input when a map cannot be read, the grids differ or a case is missing; of kind gate where a femur has no
+/// regions.
+pub fn evaluate(request: &EvaluateRequest) -> anyhow::Result<Value> {
+    if !request.reference.is_dir() {
+        return pair(&request.reference, &request.prediction, request);
+    }
+    let mut cases = Map::new();
+    for reference in maps(&request.reference)? {
+        let name = reference.file_name().unwrap_or_default();
+        let prediction = request.prediction.join(name);
+        let figures = pair(&reference, &prediction, request)?;
+        cases.insert(name.to_string_lossy().into_owned(), figures);
+    }
+    let summary = summary(&cases);
+    Ok(json!({"cases": cases, "summary": summary}))
+}
+
+/// The label maps of a folder, by the order of their names.
+fn maps(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("{}", folder.display()))?;
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
+    let is_map = |file: &PathBuf| {
+        let name = file.to_string_lossy();
+        [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"]
+            .iter()
+            .any(|ending| name.ends_with(ending))
+    };
+    files.retain(is_map);
+    files.sort();
+    if files.is_empty() {
+        return Err(Failure::input(format!("{} holds no label map", folder.display())).into());
+    }
+    Ok(files)
+}
+
+fn pair(reference: &Path, prediction: &Path, request: &EvaluateRequest) -> anyhow::Result<Value> {
+    let reference_map = imaging::read_labels(reference).context("the reference")?;
+    let predicted_map = imaging::read_labels(prediction).context("the prediction")?;
+    let evaluation = match request.by_overlap {
+        true => segmentation::metrics::evaluate_by_overlap(&reference_map, &predicted_map),
+        false => segmentation::metrics::evaluate(&reference_map, &predicted_map),
+    }
+    .kind(Kind::Input)
+    .help("resample one map onto the grid of the other")?;
+    let voxel = reference_map.grid.voxel_volume_mm3();
+    let mut labels = Map::new();
+    for (label, found) in &evaluation.labels {
+        let mut own = figures(found, voxel);
+        if request.femora.contains(label) {
+            let regions = regions(&reference_map, &predicted_map, *label)
+                .with_context(|| format!("{}, label {label}", reference.display()))?;
+            own.insert("regions".into(), Value::Object(regions));
+        }
+        labels.insert(label.to_string(), Value::Object(own));
+    }
+    Ok(json!({
+        "reference": reference.display().to_string(),
+        "prediction": prediction.display().to_string(),
+        "labels": labels,
+        "gap_dice": evaluation.gap_dice,
+        "collision_voxels": evaluation.collision_voxels,
+    }))
+}
+
+fn figures(found: &Agreement, voxel_mm3: f64) -> Figures {
+    let surface = |pick: fn(&SurfaceDistances) -> f64| found.surface.as_ref().map(pick);
+    let figures = json!({
+        "dice": found.dice,
+        "iou": found.iou,
+        "volume_similarity": found.volume_similarity,
+        "hausdorff_mm": surface(|s| s.hausdorff_mm),
+        "hausdorff95_mm": surface(|s| s.hausdorff95_mm),
+        "mean_surface_distance_mm": surface(|s| s.mean_mm),
+        "precision": found.precision,
+        "sensitivity": found.sensitivity,
+        "reference_volume_mm3": found.reference_voxels as f64 * voxel_mm3,
+        "predicted_volume_mm3": found.predicted_voxels as f64 * voxel_mm3,
+    });
+    match figures {
+        Value::Object(figures) => figures,
+        _ => Map::new(),
+    }
+}
+
+/// Figures of the head, the middle and the shaft of a femur, both maps cut by the planes of the reference.
+fn regions(reference: &LabelMap, prediction: &LabelMap, label: u16) -> anyhow::Result<Figures> {
+    let masks = [reference, prediction].map(|map| map.select(&[label]));
+    let bounds = masks.iter().filter_map(Mask::bounding_box);
+    let both = bounds.reduce(|[a, b], [c, d]| {
+        let axis = |pick: fn(usize, usize) -> usize, x: [usize; 3], y: [usize; 3]| {
+            std::array::from_fn(|axis| pick(x[axis], y[axis]))
+        };
+        [axis(usize::min, a, c), axis(usize::max, b, d)]
+    });
+    let Some([low, high]) = both else {
+        return Ok(Map::new());
+    };
+    let [reference, prediction] = masks;
+    let (reference, prediction) = (crop(&reference, low, high)?, crop(&prediction, low, high)?);
+    let parts = femur_regions(&reference).map_err(|refused| {
+        Failure::gate(refused.to_string()).with_help("leave the label out of --femur")
+    })?;
+    let mut found = Map::new();
+    for (part, region) in (1..).zip(FemurRegion::ALL) {
+        let cut = |mask: &Mask| {
+            let mut own = mask.clone();
+            for (inside, &here) in own.data.iter_mut().zip(&parts.data) {
+                *inside &= here == part;
+            }
+            own
+        };
+        let agreement = agreement(&cut(&reference), &cut(&prediction))?;
+        let own = figures(&agreement, reference.grid.voxel_volume_mm3());
+        found.insert(region.name().into(), Value::Object(own));
+    }
+    Ok(found)
+}
+
+/// Columns of the table: key of the figure, heading, decimals.
+const COLUMNS: [(&str, &str, usize); 6] = [
+    ("dice", "Dice", 3),
+    ("iou", "IoU", 3),
+    ("volume_similarity", "VS", 3),
+    ("hausdorff_mm", "HD (mm)", 2),
+    ("hausdorff95_mm", "HD95 (mm)", 2),
+    ("mean_surface_distance_mm", "MSD (mm)", 2),
+];
+
+/// Mean, sample standard deviation, least and largest of every figure of every structure.
+fn summary(cases: &Map<String, Value>) -> Value {
+    let mut values: BTreeMap<String, BTreeMap<&str, Vec<f64>>> = BTreeMap::new();
+    let mut add = |structure: String, figures: &Value| {
+        let own = values.entry(structure).or_default();
+        for (key, ..) in COLUMNS {
+            own.entry(key).or_default().extend(figures[key].as_f64());
+        }
+    };
+    for labels in cases.values().filter_map(|case| case["labels"].as_object()) {
+        for (label, figures) in labels {
+            add(label.clone(), figures);
+            for (region, figures) in figures["regions"].as_object().into_iter().flatten() {
+                add(format!("{label} {region}"), figures);
+            }
+        }
+    }
+    let of = |values: &Vec<f64>| {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+        let some = |value: f64, least: usize| (values.len() >= least).then_some(value);
+        json!({
+            "cases": values.len(),
+            "mean": some(mean, 1),
+            "standard_deviation": some((squares / (n - 1.0)).sqrt(), 2),
+            "min": some(values.iter().copied().fold(f64::INFINITY, f64::min), 1),
+            "max": some(values.iter().copied().fold(f64::NEG_INFINITY, f64::max), 1),
+        })
+    };
+    let structures = values.iter().map(|(structure, figures)| {
+        let figures: Map<String, Value> = figures
+            .iter()
+            .map(|(key, values)| ((*key).to_owned(), of(values)))
+            .collect();
+        (structure.clone(), Value::Object(figures))
+    });
+    Value::Object(structures.collect())
+}
+
+/// The table of a paper, in Markdown: a row per structure or region, `mean ± standard deviation` of each metric over the cases, as
+/// Saillard et al. 2024 print Tables 1 and 2 and Pivi et al. 2025 theirs. Figures of a single pair stand without a spread.
+pub fn table(found: &Value) -> String {
+    let summary = match found.get("summary") {
+        Some(summary) => summary.clone(),
+        None => summary(&Map::from_iter([("case".to_owned(), found.clone())])),
+    };
+    let headings: Vec<&str> = COLUMNS.iter().map(|(_, heading, _)| *heading).collect();
+    let mut text = format!("| label | cases | {} |\n", headings.join(" | "));
+    text += &format!("|---|---|{}\n", "---|".repeat(COLUMNS.len()));
+    for (structure, figures) in summary.as_object().into_iter().flatten() {
+        let cells: Vec<String> = COLUMNS
+            .iter()
+            .map(|&(key, _, decimals)| {
+                let number = |name: &str| figures[key][name].as_f64();
+                match (number("mean"), number("standard_deviation")) {
+                    (Some(mean), Some(spread)) => {
+                        format!("{mean:.decimals$} ± {spread:.decimals$}")
+                    }
+                    (Some(mean), None) => format!("{mean:.decimals$}"),
+                    _ => "–".to_owned(),
+                }
+            })
+            .collect();
+        let cases = &figures["dice"]["cases"];
+        text += &format!("| {structure} | {cases} | {} |\n", cells.join(" | "));
+    }
+    text
+}
