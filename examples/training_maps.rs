@@ -79,7 +79,7 @@ fn vertebra(out: &Path, hips: &Path, l2: &Path) -> anyhow::Result<()> {
     let map = imaging::read_labels(l2)?;
     // Its discs are 5 and 6.
     let map = map.map(|&label| if (1..=4).contains(&label) { L2 } else { 0 });
-    // One file more makes it one sample in so many more.
+    // Samples are drawn from all files alike.
     for copy in 1..=L2_COPIES {
         write(&folders[0], &format!("l2-{copy}"), &map)?;
     }

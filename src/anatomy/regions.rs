@@ -5,8 +5,8 @@ use nalgebra::Vector3;
 
 use super::{Check, FemurLandmarks, Refused};
 
-/// The head ends this far from its centre towards the neck, in radii: where a sphere of the head meets a neck of 0.65 radii, the usual
-/// proportion.
+/// The head ends this far from its centre towards the neck, in radii: there the sphere is two thirds as wide as at its middle, about as
+/// wide as a neck. Judgement.
 const HEAD_ENDS_RADII: f64 = 0.75;
 
 /// A part of a proximal femur.

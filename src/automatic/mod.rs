@@ -1,5 +1,8 @@
 //! A bone found in the scan by a network: the built-in ones, or a model of the user's.
 
+mod femur;
+mod vertebra;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -10,16 +13,13 @@ use imaging::{LabelMap, Mask, Volume};
 use segmentation::network::Device;
 use segmentation::nnunet::{Choice, Model, Options};
 
+pub use femur::{LEFT_FEMUR, RIGHT_FEMUR};
+
 use crate::anatomy::Check;
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::plan::{Bone, CalibrationSpec, LevelChoice, Subject};
 use crate::progress::Progress;
 use crate::provenance::sha256;
-
-mod femur;
-mod vertebra;
-
-pub use femur::{LEFT_FEMUR, RIGHT_FEMUR};
 
 /// Name of the built-in networks.
 pub const BUILT_IN: &str = "builtin";
@@ -30,7 +30,8 @@ const METAL_NEAR_MM: f64 = 10.0;
 /// Less is a speck of noise or a clip, mm³.
 const METAL_LEAST_MM3: f64 = 200.0;
 
-/// Looks of the networks that place a bone's surface no further apart than this agree, mm: half a voxel of a clinical scan.
+/// Looks of the networks that place a bone's surface no further apart than this agree, mm: half a voxel of a clinical scan. This and
+/// the next are judgement, not yet compared with true errors.
 const SURE_MM: f64 = 0.4;
 /// Further apart than this they contradict each other, mm.
 const UNSURE_MM: f64 = 2.0;
@@ -65,8 +66,8 @@ pub struct Labelled {
     pub checks: Vec<(u16, Check)>,
     /// Labels of vertebrae whose body the border of the scan may cut.
     pub cut: BTreeSet<u16>,
-    /// Standard deviation of the surface between looks of the networks, mm, near the surfaces on the scan's grid; `None` where they
-    /// looked once.
+    /// How far two looks of the networks differ about the surface, as a standard deviation, mm, near the surfaces on the scan's grid;
+    /// `None` where they looked once.
     pub doubt_mm: Option<Volume<f32>>,
     /// SHA-256 of the weights by name.
     pub weights: BTreeMap<String, String>,
@@ -289,7 +290,7 @@ impl Labelled {
                 "the model has no {what}; its labels are {}",
                 known()
             ))
-            .with_help("name the bone's values with --label")
+            .with_help("name the bone's values with --label, and leave --level out")
         })?;
         if !there(&label) {
             return Err(Failure::input(format!("no {what} was found in the scan"))

@@ -2,12 +2,11 @@
 
 use imaging::components::{Connectivity, fill_holes, label_components, largest_component};
 use imaging::morphology::morph_mm;
-use imaging::orientation::{RAS, reorient};
 use imaging::shape::centroid_mm;
 use imaging::{LabelMap, Mask, Volume};
 
 use super::surface::over_surface;
-use super::{Classes, Stages, as_stored, coarsened, covered, files, lay, part, paste, spacing_mm};
+use super::{Classes, Stages, as_stored, files, lay, part, paste, weights};
 use crate::error::{Error, Result};
 use crate::network::Device;
 use crate::nnunet::{Files, Options};
@@ -27,8 +26,6 @@ const LEAST_MM3: f64 = 12_000.0;
 const APART_MM: f64 = 60.0;
 /// A bridge thinner than this leads to another bone, mm: necks of femora are ten times thicker.
 const BRIDGE_MM: f64 = 3.0;
-/// Margin around what the coarse network found, mm: four of its voxels.
-const MARGIN_MM: f64 = 16.0;
 
 /// The networks that find femora.
 #[derive(Debug)]
@@ -74,12 +71,11 @@ impl Femora {
 
     /// The weights by the names of their models.
     pub fn weights() -> Vec<(&'static str, &'static [u8])> {
-        let of = |files: Files<'static>| (files.name, files.weights);
-        vec![of(files!("femur-coarse")), of(files!("femur-fine"))]
+        weights([files!("femur-coarse"), files!("femur-fine")])
     }
 
     /// Finds the femora in a scan in HU. `progress` is told how many runs of a network are done, and of how many; it starts anew with
-    /// each of the two networks.
+    /// each look of a network.
     ///
     /// # Errors
     /// [`Error::Image`] when the scan shows no femur, or does not suit the networks.
@@ -89,26 +85,18 @@ impl Femora {
         options: &Options,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<FoundFemora> {
-        let Stages { coarse, fine } = &self.stages;
-        let upright = reorient(scan, RAS)?;
-        let small = coarsened(&upright, spacing_mm(coarse)?)?;
-        let found = coarse.segment(std::slice::from_ref(&small), options, progress)?;
-        let rough = found.labels;
+        let (upright, rough) = self.stages.rough(scan, options, progress)?;
         let places = places(&rough)?;
         let mut labels = LabelMap::filled(upright.grid.clone(), 0);
         let mut doubted = None;
         let mut centroids = vec![];
         for place in &places {
-            let least = fine.plans.patch.map(|n| n as f64);
-            let least = least[0] * spacing_mm(fine)?;
-            let range = covered(&upright.grid, &rough.grid, *place, MARGIN_MM, least);
+            let range = self.stages.range(&upright.grid, &rough.grid, *place)?;
             let own = part(&upright, range)?;
             let answer = self
                 .stages
                 .answer(&own, &rough, &CLASSES, options, progress)?;
-            let ahead = answer.on_part;
-            let mask = ahead.map(|&value| value > 0.0);
-            let mask = one_piece(&mask)?;
+            let mask = one_piece(&answer.on_part.map(|&ahead| ahead > 0.0))?;
             if mask.count() as f64 * mask.grid.voxel_volume_mm3() < LEAST_MM3 {
                 continue;
             }
@@ -139,10 +127,7 @@ impl Femora {
         Ok(FoundFemora {
             labels: as_stored(&labels, &scan.grid)?,
             femora,
-            doubt_mm: match doubted {
-                Some(map) => Some(as_stored(&map, &scan.grid)?),
-                None => None,
-            },
+            doubt_mm: doubted.map(|map| as_stored(&map, &scan.grid)).transpose()?,
         })
     }
 }

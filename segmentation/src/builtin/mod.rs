@@ -9,7 +9,7 @@ mod surface;
 mod vertebra;
 
 use imaging::filter::gaussian;
-use imaging::orientation::{axes_of, crop, reorient};
+use imaging::orientation::{RAS, axes_of, crop, reorient};
 use imaging::resample::{
     Interpolation, Outside, covering_grid, resample, resample_labels, volume_mean,
 };
@@ -45,14 +45,41 @@ struct Stages {
 }
 
 impl Stages {
-    fn load(files: [Files<'_>; 2], device: Device) -> Result<Self> {
-        let [coarse, fine] = files;
+    fn load([coarse, fine]: [Files<'_>; 2], device: Device) -> Result<Self> {
         Ok(Self {
             coarse: Model::from_memory(&coarse, device)?,
             fine: Model::from_memory(&fine, device)?,
         })
     }
+
+    /// The scan along RAS+ axes, and what the coarse network says of it.
+    fn rough(
+        &self,
+        scan: &Volume<f32>,
+        options: &Options,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(Volume<f32>, LabelMap)> {
+        let upright = reorient(scan, RAS)?;
+        let small = coarsened(&upright, spacing_mm(&self.coarse)?)?;
+        let images = std::slice::from_ref(&small);
+        let found = self.coarse.segment(images, options, progress)?;
+        Ok((upright, found.labels))
+    }
+
+    /// The voxels of an upright scan, first and last, that the fine network looks at to see a box of the coarse one's voxels.
+    fn range(
+        &self,
+        upright: &Grid,
+        rough: &Grid,
+        place: [[usize; 3]; 2],
+    ) -> Result<[[usize; 3]; 2]> {
+        let least_mm = self.fine.plans.patch[0] as f64 * spacing_mm(&self.fine)?;
+        Ok(covered(upright, rough, place, MARGIN_MM, least_mm))
+    }
 }
+
+/// Margin around what a coarse network found, mm: four of its voxels.
+const MARGIN_MM: f64 = 16.0;
 
 /// Spacing of a model's voxels, mm.
 fn spacing_mm(model: &Model) -> Result<f64> {
@@ -68,20 +95,18 @@ fn coarsened(scan: &Volume<f32>, spacing_mm: f64) -> Result<Volume<f32>> {
 /// Standard deviation of a box as wide as a voxel, in voxels: 1/√12.
 const BOX: f64 = 0.288_675;
 
-/// A part of a scan on the grid of a fine network: blurred along axes that are finer, then linear between voxels.
-fn refined(part: &Volume<f32>, grid: &Grid) -> Result<Volume<f32>> {
-    let spacing_mm = grid.spacing_mm[0];
+/// A part of a scan blurred along axes that are finer than voxels of `spacing_mm`, so that it may be sampled there.
+fn blurred(part: &Volume<f32>, spacing_mm: f64) -> Result<Volume<f32>> {
     let sigma = part.grid.spacing_mm.map(|own| {
         // What a voxel of the target would average, less what a voxel of the scan has averaged already.
         BOX * (spacing_mm.powi(2) - own.powi(2)).max(0.0).sqrt()
     });
-    let smooth = gaussian(part, sigma, 3.0)?;
-    Ok(resample(
-        &smooth,
-        grid,
-        Interpolation::Linear,
-        Outside::Nearest,
-    ))
+    Ok(gaussian(part, sigma, 3.0)?)
+}
+
+/// Linear between voxels.
+fn sampled(volume: &Volume<f32>, grid: &Grid) -> Volume<f32> {
+    resample(volume, grid, Interpolation::Linear, Outside::Nearest)
 }
 
 /// What a fine network says of a part of a scan.
@@ -92,7 +117,8 @@ struct Answer {
     ahead: Volume<f32>,
     /// The same on the grid of the part.
     on_part: Volume<f32>,
-    /// Standard deviation of the surface of one look, mm, on the grid of the part; `None` after one look.
+    /// How far a second look places the surface from the first, mm, as [`doubt_mm`] gives it on the grid of the part; `None` after one
+    /// look.
     doubt_mm: Option<Volume<f32>>,
 }
 
@@ -114,48 +140,42 @@ impl Stages {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Answer> {
         let twice = options.mirroring;
-        let mut look = |grid: &Grid, mirror: bool| -> Result<(LabelMap, Volume<f32>)> {
-            let turned = |image: Volume<f32>| match mirror {
-                true => mirrored(&image),
-                false => image,
-            };
-            let image = turned(refined(part, grid)?);
-            let before = resample_labels(rough, grid);
-            let before = if mirror { mirrored(&before) } else { before };
-            let images = std::slice::from_ref(&image);
+        let spacing_mm = spacing_mm(&self.fine)?;
+        let blurred = blurred(part, spacing_mm)?;
+        let mut look = |grid: &Grid, again: bool| -> Result<(LabelMap, Volume<f32>)> {
+            let (mut image, mut before) = (sampled(&blurred, grid), resample_labels(rough, grid));
+            if again {
+                (image, before) = (mirrored(&image), mirrored(&before));
+            }
             let options = Options {
                 probabilities: true,
-                mirroring: twice && !mirror,
+                mirroring: twice && !again,
                 ..*options
             };
+            let images = std::slice::from_ref(&image);
             let found = self
                 .fine
                 .segment_after(images, Some(&before), &options, progress)?;
             let ahead = margin_ahead(&found, grid, classes)?;
-            Ok((found.labels, turned(ahead)))
+            Ok((found.labels, if again { mirrored(&ahead) } else { ahead }))
         };
-        let grid = covering_grid(&part.grid, spacing_mm(&self.fine)?)?;
+        let grid = covering_grid(&part.grid, spacing_mm)?;
         let (labels, ahead) = look(&grid, false)?;
-        let on_part = |ahead: &Volume<f32>| {
-            resample(ahead, &part.grid, Interpolation::Linear, Outside::Nearest)
-        };
-        let on_own = on_part(&ahead);
-        let mut doubt = None;
-        if twice {
-            let mut half_off = grid.clone();
-            half_off.origin_mm = grid.to_world(Vector3::repeat(0.5));
-            let (_, again) = look(&half_off, true)?;
-            let mut other = on_part(&again);
-            for (first, other) in on_own.data.iter().zip(&mut other.data) {
-                *other = first - *other;
+        let on_part = sampled(&ahead, &part.grid);
+        let doubt_mm = match twice {
+            false => None,
+            true => {
+                let mut half_off = grid.clone();
+                half_off.origin_mm = grid.to_world(Vector3::repeat(0.5));
+                let (_, again) = look(&half_off, true)?;
+                Some(doubt_mm(&on_part, &sampled(&again, &part.grid))?)
             }
-            doubt = Some(doubt_mm(&on_own, &other)?);
-        }
+        };
         Ok(Answer {
             labels,
             ahead,
-            on_part: on_own,
-            doubt_mm: doubt,
+            on_part,
+            doubt_mm,
         })
     }
 }
@@ -245,6 +265,11 @@ fn lay(whole: &mut Option<Volume<f32>>, grid: &Grid, part: Option<&Volume<f32>>,
         let to = &mut whole.data[grid.index(i, j, k)];
         *to = to.max(value);
     }
+}
+
+/// The weights of built-in models by their names.
+fn weights(files: [Files<'static>; 2]) -> Vec<(&'static str, &'static [u8])> {
+    files.map(|files| (files.name, files.weights)).into()
 }
 
 /// A volume with the axes of a scan, and the scan's own numbers where they are the same to rounding.

@@ -1,7 +1,8 @@
 //! The surface of a bone, the zero of a field that is positive inside, and how sure it is.
 
-use imaging::Volume;
 use imaging::filter::gaussian;
+use imaging::shape::surface_voxels;
+use imaging::{Mask, Volume};
 use nalgebra::Vector3;
 use rayon::prelude::*;
 
@@ -57,16 +58,15 @@ fn gradient(volume: &Volume<f32>, at: [usize; 3]) -> Vector3<f64> {
     })
 }
 
-/// How far two looks at a bone differ about its surface: standard deviation of a look, mm, near the surface of `mean` (0 away from it).
-/// `difference` is the field of the one look less that of the other.
-pub(super) fn doubt_mm(mean: &Volume<f32>, difference: &Volume<f32>) -> Result<Volume<f32>> {
-    let grid = &mean.grid;
+/// How sure the surface of `first` is, the zero of a field that is positive inside, where a second look says `second`: d/√2 for surfaces d
+/// mm apart, which is the standard deviation of a look if both are equally good; 0 away from the surface.
+pub(super) fn doubt_mm(first: &Volume<f32>, second: &Volume<f32>) -> Result<Volume<f32>> {
+    let grid = &first.grid;
     let mut squares = Volume::filled(grid.clone(), 0.0f32);
     let mut weights = squares.clone();
-    for (voxel, slope_per_mm) in crossings(mean) {
-        // Two looks d apart scatter by d/√2 about their mean.
-        let apart = f64::from(difference.data[voxel]) / slope_per_mm;
-        squares.data[voxel] += (0.5 * apart.clamp(-FURTHEST_MM, FURTHEST_MM).powi(2)) as f32;
+    for (voxel, slope_per_mm) in crossings(first) {
+        let apart_mm = f64::from(first.data[voxel] - second.data[voxel]) / slope_per_mm;
+        squares.data[voxel] += (0.5 * apart_mm.clamp(-FURTHEST_MM, FURTHEST_MM).powi(2)) as f32;
         weights.data[voxel] += 1.0;
     }
     let truncate = BAND_MM / TOGETHER_MM;
@@ -80,14 +80,15 @@ pub(super) fn doubt_mm(mean: &Volume<f32>, difference: &Volume<f32>) -> Result<V
     Ok(Volume::new(grid.clone(), data.collect())?)
 }
 
-/// Root mean square of a map over the surface voxels of a mask, mm.
-pub(super) fn over_surface(map: &Volume<f32>, mask: &imaging::Mask) -> f64 {
-    let voxels = imaging::shape::surface_voxels(mask);
-    let squares: f64 = voxels
-        .iter()
-        .map(|&[i, j, k]| f64::from(map.at(i, j, k)).powi(2))
-        .sum();
-    (squares / voxels.len().max(1) as f64).sqrt()
+/// Root mean square of a map of doubt over the surface voxels of a mask, mm. Where the map is 0 the mask ends, but no surface of bone is
+/// (at a neighbour's, say): those do not count.
+pub(super) fn over_surface(map: &Volume<f32>, mask: &Mask) -> f64 {
+    let squares: Vec<f64> = surface_voxels(mask)
+        .into_iter()
+        .map(|[i, j, k]| f64::from(map.at(i, j, k)).powi(2))
+        .filter(|&square| square > 0.0)
+        .collect();
+    (squares.iter().sum::<f64>() / squares.len().max(1) as f64).sqrt()
 }
 
 #[cfg(test)]
@@ -105,21 +106,18 @@ mod tests {
                 ((radius - from.norm()) / 3.0) as f32
             })
         };
-        let (small, large) = (ball(15.0), ball(16.0));
-        let pairs = || small.data.iter().zip(&large.data);
-        let field = |data: Vec<f32>| Volume {
-            grid: grid.clone(),
-            data,
-        };
-        let mean = field(pairs().map(|(a, b)| 0.5 * (a + b)).collect());
-        let difference = field(pairs().map(|(a, b)| a - b).collect());
-        let doubt = doubt_mm(&mean, &difference).expect("a map");
-        let mask = mean.map(|&v| v > 0.0);
+        let first = ball(15.0);
+        let doubt = doubt_mm(&first, &ball(16.0)).expect("a map");
+        let mask = first.map(|&v| v > 0.0);
         // Two looks 1 mm apart: a standard deviation of 1/√2.
         let found = over_surface(&doubt, &mask);
         assert!((found - 0.5f64.sqrt()).abs() < 0.03, "{found}");
         assert_eq!(doubt.at(25, 25, 19), 0.0);
-        let none = doubt_mm(&mean, &mean.map(|_| 0.0)).expect("a map");
+        let none = doubt_mm(&first, &first).expect("a map");
         assert_eq!(over_surface(&none, &mask), 0.0);
+        // Half of the ball given to a neighbour: the cut is no surface.
+        let half = Mask::from_fn(grid.clone(), |[i, j, k]| i < 25 && mask.at(i, j, k));
+        let found = over_surface(&doubt, &half);
+        assert!((found - 0.5f64.sqrt()).abs() < 0.03, "{found}");
     }
 }

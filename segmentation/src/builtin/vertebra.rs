@@ -1,18 +1,17 @@
 //! Vertebrae: each in sight an instance of its own.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use imaging::components::{Connectivity, fill_holes, label_components, largest_component};
 use imaging::distance::signed_distance_mm;
-use imaging::orientation::{RAS, reorient};
 use imaging::resample::resample_labels;
 use imaging::shape::centroid_mm;
 use imaging::{Grid, LabelMap, Mask, Volume};
 use nalgebra::Vector3;
 
 use super::surface::over_surface;
-use super::{Classes, Stages, as_stored, coarsened, covered, files, lay, part, paste, spacing_mm};
+use super::{Classes, Stages, as_stored, files, lay, part, paste, weights};
 use crate::error::{Error, Result};
 use crate::network::Device;
 use crate::nnunet::{Files, Options};
@@ -33,14 +32,13 @@ const LEAST_BODY_MM3: f64 = 3_000.0;
 const NECK_MM: f32 = 2.0;
 /// Arches are cut where they are thinner than on both sides by this, mm.
 const ARCH_NECK_MM: f32 = 0.5;
-/// Bone of this depth is twice as slow to pass as thick bone, mm.
+/// Bone of this depth is twice as slow to pass as thick bone, mm: laminae and pedicles are two to three deep, what joins neighbours
+/// over a joint less.
 const THIN_MM: f64 = 2.0;
 /// Middles of neighbouring bodies are further apart along the body, mm.
 const APART_MM: f64 = 11.0;
 /// By how much bone is likelier than all else where neighbours are told apart: gaps of joints open up.
 const SURE: f32 = 0.4;
-/// Margin around what the coarse network found, mm: four of its voxels.
-const MARGIN_MM: f64 = 16.0;
 
 /// The networks that find vertebrae.
 #[derive(Debug)]
@@ -86,12 +84,11 @@ impl Vertebrae {
 
     /// The weights by the names of their models.
     pub fn weights() -> Vec<(&'static str, &'static [u8])> {
-        let of = |files: Files<'static>| (files.name, files.weights);
-        vec![of(files!("vertebra-coarse")), of(files!("vertebra-fine"))]
+        weights([files!("vertebra-coarse"), files!("vertebra-fine")])
     }
 
     /// Finds the vertebrae in a scan in HU. `progress` is told how many runs of a network are done, and of how many; it starts anew with
-    /// each of the two networks.
+    /// each look of a network.
     ///
     /// # Errors
     /// [`Error::Image`] when the scan shows no vertebra, or does not suit the networks.
@@ -101,22 +98,15 @@ impl Vertebrae {
         options: &Options,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<FoundVertebrae> {
-        let Stages { coarse, fine } = &self.stages;
-        let upright = reorient(scan, RAS)?;
-        let small = coarsened(&upright, spacing_mm(coarse)?)?;
-        let rough = coarse
-            .segment(std::slice::from_ref(&small), options, progress)?
-            .labels;
+        let (upright, rough) = self.stages.rough(scan, options, progress)?;
         let place = place(&rough).ok_or_else(none)?;
-        let least = fine.plans.patch[0] as f64 * spacing_mm(fine)?;
-        let range = covered(&upright.grid, &rough.grid, place, MARGIN_MM, least);
+        let range = self.stages.range(&upright.grid, &rough.grid, place)?;
         let own = part(&upright, range)?;
         let answer = self
             .stages
             .answer(&own, &rough, &CLASSES, options, progress)?;
         let bodies = answer.labels.select(&[BODY]);
         let instances = instances(&bodies, &answer.ahead)?;
-        let ahead = answer.on_part;
         let instances = resample_labels(&instances, &own.grid);
         let bodies = resample_labels(&answer.labels, &own.grid);
         let mut labels = LabelMap::filled(upright.grid.clone(), 0);
@@ -134,15 +124,11 @@ impl Vertebrae {
                 continue;
             };
             let mut mask = part(&own, bounds)?;
-            let near = part(&ahead, bounds)?;
-            for (inside, &ahead) in mask.data.iter_mut().zip(&near.data) {
-                *inside &= ahead > 0.0;
-            }
+            let near = part(&answer.on_part, bounds)?;
+            keep(&mut mask, &near.map(|&ahead| ahead > 0.0));
             let mask = fill_holes(&largest_component(&mask, Connectivity::Faces));
             let mut body = part(&bodies, bounds)?.map(|&label| label == BODY);
-            for (body, &inside) in body.data.iter_mut().zip(&mask.data) {
-                *body &= inside;
-            }
+            keep(&mut body, &mask);
             if body.count() as f64 * body.grid.voxel_volume_mm3() < LEAST_BODY_MM3 {
                 continue;
             }
@@ -153,10 +139,11 @@ impl Vertebrae {
                 label,
                 body_mm: centroid_mm(&body)?.into(),
                 cut: at_border(&body, low, &upright.grid),
-                doubt_mm: match &answer.doubt_mm {
-                    Some(map) => Some(over_surface(&part(map, bounds)?, &mask)),
-                    None => None,
-                },
+                doubt_mm: answer
+                    .doubt_mm
+                    .as_ref()
+                    .map(|map| Ok::<_, Error>(over_surface(&part(map, bounds)?, &mask)))
+                    .transpose()?,
             });
         }
         if vertebrae.is_empty() {
@@ -165,10 +152,7 @@ impl Vertebrae {
         Ok(FoundVertebrae {
             labels: as_stored(&labels, &scan.grid)?,
             vertebrae,
-            doubt_mm: match doubted {
-                Some(map) => Some(as_stored(&map, &scan.grid)?),
-                None => None,
-            },
+            doubt_mm: doubted.map(|map| as_stored(&map, &scan.grid)).transpose()?,
         })
     }
 }
@@ -202,9 +186,7 @@ fn instances(bodies: &Mask, ahead: &Volume<f32>) -> Result<LabelMap> {
     }
     let sure = ahead.map(|&ahead| ahead > SURE);
     let mut sure_bodies = bodies.clone();
-    for (body, &sure) in sure_bodies.data.iter_mut().zip(&sure.data) {
-        *body &= sure;
-    }
+    keep(&mut sure_bodies, &sure);
     let mut cores = cores(&sure_bodies)?;
     // From head to foot: the third axis runs to the head.
     cores.sort_by(|a, b| b.middle_mm.z.total_cmp(&a.middle_mm.z));
@@ -219,19 +201,19 @@ fn instances(bodies: &Mask, ahead: &Volume<f32>) -> Result<LabelMap> {
         false => Volume::filled(sure.grid.clone(), 0.0),
     };
     // Bodies are given away before arches, lest an arch that touches its neighbour's body take it.
-    let body_first = Volume {
-        grid: bodies.grid.clone(),
-        data: bodies
-            .data
-            .iter()
-            .zip(&bone.data)
-            .map(|(&body, &bone)| body && bone)
-            .collect(),
-    };
+    let mut body_first = bodies.clone();
+    keep(&mut body_first, &bone);
     let grown = flooded(&seeds, &body_first, &depth);
     let grown = arches(&grown, &bone, &depth);
     let layer = grown_by_one(&grown, &bone);
     Ok(flooded(&grown, &layer, &Volume::filled(bone.grid, 0.0)))
+}
+
+/// Leaves of a mask what lies in another on the same grid.
+fn keep(mask: &mut Mask, other: &Mask) {
+    for (inside, &other) in mask.data.iter_mut().zip(&other.data) {
+        *inside &= other;
+    }
 }
 
 /// Where a vertebra begins.
@@ -325,7 +307,7 @@ impl Hills {
     }
 
     fn largest_first(mut self) -> Vec<Hill> {
-        let mut hills: std::collections::BTreeMap<usize, Hill> = std::collections::BTreeMap::new();
+        let mut hills: BTreeMap<usize, Hill> = BTreeMap::new();
         for voxel in 0..self.joined.len() {
             if self.joined[voxel] == usize::MAX {
                 continue;
@@ -365,7 +347,7 @@ fn arches(labels: &LabelMap, bone: &Mask, depth: &Volume<f32>) -> LabelMap {
     }
     let mut found = labels.clone();
     for hill in Hills::of(&height, ARCH_NECK_MM).largest_first() {
-        let mut votes = std::collections::BTreeMap::<u16, f64>::new();
+        let mut votes = BTreeMap::<u16, f64>::new();
         for &voxel in &hill.voxels {
             let label = reached.data[voxel];
             if label > 0 {
