@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use imaging::{LabelMap, Volume};
 use segmentation::network::Device;
 use segmentation::nnunet::{Choice, Folds, Model, Options, Probabilities};
+use segmentation::recipes::RecipeModel;
 use segmentation::total_segmentator::{self, Task};
 
 use crate::anatomy::Status;
@@ -133,6 +134,9 @@ pub fn segment(request: &SegmentRequest, progress: &mut Progress) -> anyhow::Res
         found.retain(|found| found.volume_mm3 > 0.0);
         return Ok(found);
     }
+    if RecipeModel::is_in(folder) {
+        return by_recipe(request, folder, &scan, progress);
+    }
     let model = Model::open(folder, &choice)?;
     progress.stage("segment");
     let options = Options {
@@ -153,6 +157,31 @@ pub fn segment(request: &SegmentRequest, progress: &mut Progress) -> anyhow::Res
     }
     progress.finish();
     Ok(found(&segmentation.labels, &segmentation.names))
+}
+
+/// Segments by a paper's network and writes the label map.
+fn by_recipe(
+    request: &SegmentRequest,
+    folder: &Path,
+    scan: &[Volume<f32>],
+    progress: &mut Progress,
+) -> anyhow::Result<Vec<Found>> {
+    let [scan] = scan else {
+        return Err(Failure::usage("the papers' networks take one --ct").into());
+    };
+    if request.probabilities.is_some() || request.folds != Folds::All {
+        return Err(Failure::usage(
+            "--probabilities and --folds are for nnU-Net's model folders, not for the papers' networks",
+        )
+        .into());
+    }
+    let model = automatic::recipe_model(folder, network_device(request.device)?)?;
+    progress.stage("segment");
+    let labels = model.segment(scan, &mut |done, planned| progress.part(done, planned))?;
+    progress.stage("write");
+    write_file_with(&request.out, |path| write_labels(path, &labels))?;
+    progress.finish();
+    Ok(found(&labels, &model.names()))
 }
 
 /// Segments by the built-in networks, writes the label map, and tells of metal.

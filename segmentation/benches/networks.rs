@@ -48,7 +48,7 @@ fn standard() -> Architecture {
 
 #[divan::bench(args = [64, 128], sample_count = 5, sample_size = 1)]
 fn forward(bencher: divan::Bencher<'_, '_>, edge: usize) {
-    let network = Network::new(&standard(), &mut Made(1), Device::Cpu).expect("a network");
+    let network = Network::new(standard(), &mut Made(1), Device::Cpu).expect("a network");
     let mut made = Made(2);
     let tile = made
         .take("input.weight", &[1, 1, edge, edge, edge])

@@ -14,6 +14,7 @@ mod error;
 pub mod metrics;
 pub mod network;
 pub mod nnunet;
+pub mod recipes;
 pub mod total_segmentator;
 pub mod training;
 

@@ -12,6 +12,7 @@ use imaging::orientation::crop;
 use imaging::{LabelMap, Mask, Volume};
 use segmentation::network::Device;
 use segmentation::nnunet::{Choice, Model, Options};
+use segmentation::recipes::RecipeModel;
 
 pub use femur::{LEFT_FEMUR, RIGHT_FEMUR};
 
@@ -191,6 +192,23 @@ fn agreement(doubt_mm: Option<f64>) -> Check {
     }
 }
 
+/// A recipe's trained model in its folder.
+///
+/// # Errors
+/// A [`Failure`] of kind input for files that are missing or damaged.
+pub fn recipe_model(folder: &Path, device: Device) -> anyhow::Result<RecipeModel> {
+    let file = folder.join(RecipeModel::FILES[0]);
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("{}", file.display()))
+        .kind(Kind::Input)?;
+    let recipe = toml::from_str(&text)
+        .with_context(|| format!("{}", file.display()))
+        .kind(Kind::Input)?;
+    RecipeModel::open(folder, recipe, device)
+        .context("the model")
+        .kind(Kind::Input)
+}
+
 fn by_folder(
     scan: &Volume<f32>,
     folder: &Path,
@@ -198,22 +216,27 @@ fn by_folder(
     options: &Options,
     progress: &mut Progress,
 ) -> anyhow::Result<Labelled> {
-    let choice = Choice {
-        device,
-        ..Choice::default()
+    let mut seen = |done, planned| progress.part(done, planned);
+    let (labels, names, files) = if RecipeModel::is_in(folder) {
+        let model = recipe_model(folder, device)?;
+        let labels = model.segment(scan, &mut seen);
+        let labels = labels.context("the scan").kind(Kind::Input)?;
+        (labels, model.names(), model.weight_files)
+    } else {
+        let choice = Choice {
+            device,
+            ..Choice::default()
+        };
+        let model = Model::open(folder, &choice)
+            .context("the model")
+            .kind(Kind::Input)?;
+        let found = model.segment(std::slice::from_ref(scan), options, &mut seen);
+        let mut found = found.context("the scan").kind(Kind::Input)?;
+        model.postprocessing.apply(&mut found.labels);
+        (found.labels, found.names, model.weight_files)
     };
-    let model = Model::open(folder, &choice)
-        .context("the model")
-        .kind(Kind::Input)?;
-    let mut found = model
-        .segment(std::slice::from_ref(scan), options, &mut |done, planned| {
-            progress.part(done, planned);
-        })
-        .context("the scan")
-        .kind(Kind::Input)?;
-    model.postprocessing.apply(&mut found.labels);
     let mut weights = BTreeMap::new();
-    for file in &model.weight_files {
+    for file in &files {
         let parts = file.iter().rev().take(2).map(|part| part.to_string_lossy());
         let parts: Vec<_> = parts.collect();
         let name = parts.into_iter().rev().collect::<Vec<_>>().join("/");
@@ -221,8 +244,8 @@ fn by_folder(
         weights.insert(name, hash);
     }
     Ok(Labelled {
-        labels: found.labels,
-        names: found.names,
+        labels,
+        names,
         checks: vec![],
         cut: BTreeSet::new(),
         doubt_mm: None,

@@ -56,6 +56,7 @@ impl TrainArgs {
             AnyPlan::Painted(_) => {
                 out.join("plans.json").exists() || out.join("training.csv").exists()
             }
+            AnyPlan::Recipe(_) => out.join("recipe.toml").exists(),
             // Folds share a folder.
             AnyPlan::Images(_) => out
                 .join(format!("fold_{}/training.csv", self.fold))
@@ -81,7 +82,7 @@ impl TrainArgs {
         let judged = train(&request, &mut globals.progress())?;
         let by = match &request.plan {
             AnyPlan::Painted(_) => "painted samples of the maps kept for judging",
-            AnyPlan::Images(_) => "patches of the cases kept for judging",
+            AnyPlan::Images(_) | AnyPlan::Recipe(_) => "samples of the cases kept for judging",
         };
         let names = request.plan.names();
         for (class, dice) in judged.dice.iter().enumerate() {

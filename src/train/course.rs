@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use segmentation::network::{Architecture, Device, Network};
+use segmentation::network::{Device, Network, Topology};
+use segmentation::recipes::Patience;
 use segmentation::training::{Parameters, Samples, TrainPlan, Trainer};
 use serde_json::json;
 
@@ -34,6 +35,8 @@ impl Judgement {
 pub(super) enum Keep {
     /// Those of the best judgement.
     Best,
+    /// Those of the least loss while learning.
+    LeastLoss,
     /// The last.
     Last,
 }
@@ -41,7 +44,7 @@ pub(super) enum Keep {
 /// A training, whatever its samples are made of.
 pub(super) struct Course {
     pub training: TrainPlan,
-    pub architecture: Architecture,
+    pub topology: Topology,
     /// Names of the classes without the background.
     pub names: Vec<String>,
     /// What the checkpoint says of itself.
@@ -52,6 +55,8 @@ pub(super) struct Course {
     pub judge_every: u64,
     pub judged_samples: u64,
     pub keep: Keep,
+    /// When the rate falls and training ends early.
+    pub patience: Option<Patience>,
     /// Where the log, the pictures and the state go.
     pub folder: PathBuf,
     /// The file of the weights.
@@ -66,7 +71,10 @@ impl Course {
         let log = self.folder.join("training.csv");
         let rows = std::fs::read_to_string(&log).with_context(|| format!("{}", log.display()))?;
         let last = format!("{},", self.training.steps);
-        Ok(rows.lines().any(|row| row.starts_with(&last)))
+        let stopped = self
+            .patience
+            .is_some_and(|own| Wait::after(&rows, &own).over);
+        Ok(stopped || rows.lines().any(|row| row.starts_with(&last)))
     }
 
     /// Trains; gives the last judgement.
@@ -96,20 +104,27 @@ impl Course {
                 }
             }
         }
-        let architecture = self.architecture.clone();
+        let topology = self.topology.clone();
         let (mut trainer, mut rows) = match resume && state.is_file() {
             true => (
-                Trainer::resume(architecture, self.training, &state)?,
+                Trainer::resume(topology, self.training, &state)?,
                 std::fs::read_to_string(&log).unwrap_or_default(),
             ),
             false => (
-                Trainer::new(architecture, self.training, self.given.clone())?,
+                Trainer::new(topology, self.training, self.given.clone())?,
                 self.header(),
             ),
         };
         // Rows after the state that is taken up again belong to steps that are done once more.
         rows = kept(&rows, trainer.step());
-        let mut best = best_of(&rows);
+        let mut best = self.best_of(&rows);
+        if let Some(patience) = &self.patience {
+            let wait = Wait::after(&rows, patience);
+            trainer.rate_factor = wait.factor;
+            if wait.over {
+                return Ok(Judgement { dice: vec![] });
+            }
+        }
         let mut last = Judgement { dice: vec![] };
         progress.stage("train");
         let first = trainer.step();
@@ -125,13 +140,16 @@ impl Course {
             if step.step % self.judge_every != 0 && step.step != self.training.steps {
                 return Ok(true);
             }
+            let mut goes_on = true;
             let outcome = (|| -> anyhow::Result<()> {
                 let result = trainer.result();
                 let (judgement, seen) = self.judged(judge, &result)?;
                 last = judgement;
-                write_file_with(&self.folder.join("samples.png"), |path| {
-                    picture::draw(path, self.training.patch, &seen)
-                })?;
+                if !seen.is_empty() {
+                    write_file_with(&self.folder.join("samples.png"), |path| {
+                        picture::draw(path, self.training.patch, &seen)
+                    })?;
+                }
                 let _ = write!(
                     rows,
                     "{},{:.6},{:.5},{:.5},{:.3e}",
@@ -145,9 +163,18 @@ impl Course {
                     let _ = write!(rows, ",{dice:.5}");
                 }
                 rows.push('\n');
-                if last.mean() > best || self.keep == Keep::Last {
-                    best = best.max(last.mean());
+                let merit = match self.keep {
+                    Keep::LeastLoss => -loss / counted,
+                    Keep::Best | Keep::Last => last.mean(),
+                };
+                if merit > best || self.keep == Keep::Last {
+                    best = best.max(merit);
                     self.keep(&result, step.step, &last)?;
+                }
+                if let Some(patience) = &self.patience {
+                    let wait = Wait::after(&rows, patience);
+                    trainer.rate_factor = wait.factor;
+                    goes_on = !wait.over;
                 }
                 // The state last: rows behind it are dropped when it is taken up again.
                 write_file(&log, rows.as_bytes())?;
@@ -156,7 +183,7 @@ impl Course {
                 Ok(())
             })();
             outcome.map_err(|error| segmentation::Error::Parameter(format!("{error:#}")))?;
-            Ok(true)
+            Ok(goes_on)
         })?;
         progress.finish();
         Ok(last)
@@ -176,17 +203,18 @@ impl Course {
         judge: &dyn Samples,
         weights: &Parameters,
     ) -> anyhow::Result<(Judgement, Vec<Seen>)> {
-        let network = Network::new(&self.architecture, &mut &*weights, Device::Cpu)?;
+        let network = Network::new(self.topology.clone(), &mut &*weights, Device::Cpu)?;
         let classes = self.names.len();
-        let voxels: usize = self.training.patch.iter().product();
         let [z, y, x] = self.training.patch;
+        let answered = self.topology.answered([z, y, x]);
+        let voxels: usize = answered.iter().product();
         // Twice the voxels that are right, and the voxels of both.
         let mut counts = vec![[0.0f64; 2]; classes + 1];
         let mut seen = vec![];
         for index in 0..self.judged_samples {
             let sample = judge.sample(index)?;
             let logits =
-                network.forward(sample.image.clone(), [1, self.architecture.inputs, z, y, x])?;
+                network.forward(sample.image.clone(), [1, self.topology.inputs(), z, y, x])?;
             let mut labels = vec![0u8; voxels];
             for (voxel, &own) in sample.target.iter().enumerate() {
                 let value = |class: usize| logits[class * voxels + voxel];
@@ -205,7 +233,7 @@ impl Course {
                     counts[own][0] += 2.0;
                 }
             }
-            if index < PICTURED {
+            if index < PICTURED && answered == [z, y, x] {
                 seen.push(Seen {
                     sample,
                     found: labels,
@@ -220,6 +248,16 @@ impl Course {
             dice: dice.collect(),
         };
         Ok((judgement, seen))
+    }
+
+    /// The best of the epochs so far.
+    fn best_of(&self, rows: &str) -> f64 {
+        let (number, sign) = match self.keep {
+            Keep::LeastLoss => (1, -1.0),
+            Keep::Best | Keep::Last => (3, 1.0),
+        };
+        let merits = column(rows, number).map(|value| sign * value);
+        merits.fold(f64::NEG_INFINITY, f64::max)
     }
 
     /// Writes the weights of the model folder, in half precision.
@@ -255,10 +293,87 @@ fn kept(rows: &str, step: u64) -> String {
         .collect()
 }
 
-fn best_of(rows: &str) -> f64 {
-    let judged = rows
-        .lines()
+/// Numbers of a column of the log.
+fn column(rows: &str, column: usize) -> impl Iterator<Item = f64> {
+    rows.lines()
         .skip(1)
-        .filter_map(|row| row.split(',').nth(3)?.parse::<f64>().ok());
-    judged.fold(f64::NEG_INFINITY, f64::max)
+        .filter_map(move |row| row.split(',').nth(column)?.parse::<f64>().ok())
+}
+
+/// What patience has come to: a function of the log alone, so that a resumed training goes on as it would have.
+#[derive(Debug, PartialEq)]
+struct Wait {
+    /// What the rate is multiplied by.
+    factor: f64,
+    /// Whether training ends.
+    over: bool,
+}
+
+impl Wait {
+    fn after(rows: &str, patience: &Patience) -> Self {
+        let mut wait = Self {
+            factor: 1.0,
+            over: false,
+        };
+        let (mut best, mut stale, mut since_fall) = (f64::NEG_INFINITY, 0, 0);
+        for judged in column(rows, 3) {
+            if judged > best {
+                (best, stale, since_fall) = (judged, 0, 0);
+                continue;
+            }
+            stale += 1;
+            since_fall += 1;
+            if since_fall >= patience.fall_after {
+                wait.factor *= patience.factor;
+                since_fall = 0;
+            }
+            wait.over |= stale >= patience.stop_after;
+        }
+        wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_falls_and_training_ends_where_nothing_gets_better() {
+        let patience = Patience {
+            fall_after: 2,
+            factor: 0.9,
+            stop_after: 5,
+        };
+        let rows = |judged: &[f64]| {
+            let row = |(step, dice): (usize, &f64)| format!("{step},0.1,0.2,{dice},1e-3\n");
+            let rows: String = judged.iter().enumerate().map(row).collect();
+            format!("step,loss,soft_dice,judged_dice,rate\n{rows}")
+        };
+        let wait = |judged: &[f64]| Wait::after(&rows(judged), &patience);
+        let (going, over) = (false, true);
+        assert_eq!(
+            wait(&[0.1, 0.2, 0.1]),
+            Wait {
+                factor: 1.0,
+                over: going
+            }
+        );
+        assert_eq!(
+            wait(&[0.3, 0.2, 0.1]),
+            Wait {
+                factor: 0.9,
+                over: going
+            }
+        );
+        let twice = Wait {
+            factor: 0.9 * 0.9,
+            over: going,
+        };
+        assert_eq!(wait(&[0.3, 0.2, 0.1, 0.4, 0.4, 0.3]), twice);
+        let ended = Wait {
+            factor: 0.9 * 0.9,
+            over,
+        };
+        assert_eq!(wait(&[0.3, 0.2, 0.2, 0.2, 0.2, 0.2]), ended);
+    }
 }

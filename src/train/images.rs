@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use segmentation::network::Stored;
 use segmentation::nnunet::planner::plan_dataset;
-use segmentation::nnunet::{Choice, Model, Plans, plans_json};
+use segmentation::nnunet::{Choice, Folds, Model, Options, Plans, plans_json};
 use segmentation::training::{
     Augmentation, Parameters, Patches, Random, RawCase, RawDataset, Schedule, StoredCase, TrainPlan,
 };
@@ -56,7 +56,7 @@ pub(super) fn train(
         .into());
     }
     let prepared = request.out.join("preprocessed").join(&plan.configuration);
-    let provenance = provenance(&data, request)?;
+    let provenance = provenance(&data, request, &["plans.json"])?;
     prepare(&data, &plans, &prepared, &provenance, progress)?;
     let (learned, judged) = split(&data, request)?;
     let open = |cases: &[&RawCase]| -> anyhow::Result<Vec<StoredCase>> {
@@ -117,7 +117,7 @@ pub(super) fn train(
             mean_memory: 0.0,
             seed: plan.seed,
         },
-        architecture: plans.architecture.clone(),
+        topology: plans.architecture.clone().into(),
         names: data.names.values().cloned().collect(),
         configuration: plan.configuration.clone(),
         trainer: "nnUNetTrainer",
@@ -125,13 +125,25 @@ pub(super) fn train(
         judge_every: plan.epoch_steps,
         judged_samples: plan.judged_batches * batch.patches as u64,
         keep: Keep::Last,
+        patience: None,
         weights: folder.join("checkpoint_final.safetensors"),
         folder: folder.clone(),
         given: initial.unwrap_or_default(),
     };
     let judgement = course.run(&samples, &judge, request.resume, request.at_most, progress)?;
     if course.is_done()? && request.fold != Fold::All {
-        validate(&data, &judged, request, &folder, progress)?;
+        let Fold::One(number) = request.fold else {
+            return Ok(judgement);
+        };
+        let choice = Choice {
+            folds: Folds::These(vec![number]),
+            ..Choice::default()
+        };
+        let model = Model::open(&request.out, &choice)?;
+        validate(&data, &judged, &folder, progress, &|scan| {
+            let found = model.segment(scan, &Options::default(), &mut |_, _| {})?;
+            Ok(found.labels)
+        })?;
         choose_postprocessing(&data, &request.out)?;
     }
     progress.finish();
@@ -289,7 +301,7 @@ fn prepare(
 
 /// The cases that are learned from and those that are judged by. A `splits_final.json` among the data or in the model folder is followed;
 /// else five parts are drawn and written there.
-fn split<'a>(
+pub(super) fn split<'a>(
     data: &'a RawDataset,
     request: &TrainRequest,
 ) -> anyhow::Result<(Vec<&'a RawCase>, Vec<&'a RawCase>)> {
@@ -367,10 +379,17 @@ fn drawn(names: &[String]) -> Vec<BTreeMap<String, Vec<String>>> {
     (0..FOLDS).map(part).collect()
 }
 
-fn provenance(data: &RawDataset, request: &TrainRequest) -> anyhow::Result<Provenance> {
+/// The files of the data and, of the model folder, `own`, by their hashes.
+pub(super) fn provenance(
+    data: &RawDataset,
+    request: &TrainRequest,
+    own: &[&str],
+) -> anyhow::Result<Provenance> {
     let mut provenance = Provenance::of_this_process("osteoload train", solver::Device::Cpu);
     provenance.add_input("dataset", &request.data.join("dataset.json"))?;
-    provenance.add_input("plans", &request.out.join("plans.json"))?;
+    for file in own {
+        provenance.add_input("plans", &request.out.join(file))?;
+    }
     for case in &data.cases {
         for image in &case.images {
             provenance.add_input("imagesTr", image)?;

@@ -7,6 +7,8 @@ mod images_plan;
 mod paint;
 mod picture;
 mod plan;
+mod recipe;
+mod recipe_plan;
 mod scanner;
 mod scenery;
 mod validation;
@@ -24,7 +26,7 @@ use anatomy::Anatomy;
 pub use course::Judgement;
 use course::{Course, Keep};
 pub use images_plan::{Fold, ImagesPlan};
-pub use plan::{AnyPlan, NAMES, Plan};
+pub use plan::{AnyPlan, Plan, names};
 
 /// What is trained, on what, and where the model goes.
 #[derive(Clone, Debug)]
@@ -61,6 +63,7 @@ pub fn train(request: &TrainRequest, progress: &mut Progress) -> anyhow::Result<
     match &request.plan {
         AnyPlan::Painted(plan) => train_painted(plan, request, progress),
         AnyPlan::Images(plan) => images::train(plan, request, progress),
+        AnyPlan::Recipe(recipe) => recipe::train(recipe, request, progress),
     }
 }
 
@@ -90,7 +93,7 @@ fn train_painted(
     )?;
     let course = Course {
         training: plan.training,
-        architecture: plan.architecture(),
+        topology: plan.architecture().into(),
         names: plan.names.clone(),
         configuration: plan.configuration.clone(),
         trainer: "osteoload",
@@ -98,6 +101,7 @@ fn train_painted(
         judge_every: plan.judge_every,
         judged_samples: plan.judged_samples,
         keep: Keep::Best,
+        patience: None,
         folder: request.out.clone(),
         weights: request.out.join(WEIGHTS),
         given: match &request.initial {

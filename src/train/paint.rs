@@ -174,6 +174,11 @@ impl<'a> Scene<'a> {
             _ => self.draw.between(150.0, 420.0),
         };
         let other_inside_hu = inside_hu + self.draw.between(-80.0, 150.0);
+        // Old bone is hard to tell from what lies around it, but for its endplates.
+        let inside_hu = match spine && self.draw.chance(0.35) {
+            true => self.draw.between(-20.0, 90.0),
+            false => inside_hu,
+        };
         let marrow_hu = match spine {
             true => inside_hu,
             false => self.draw.between(-110.0, 60.0),
@@ -184,6 +189,13 @@ impl<'a> Scene<'a> {
             0.0
         };
         let uneven = self.draw.between(0.0, 130.0);
+        // Shells of vertebrae thin out until nothing of them is seen.
+        let fading = if spine {
+            self.draw.between(0.0, 0.9)
+        } else {
+            0.0
+        };
+        let fades = spine.then(|| Cloud::drawn(&mut self.draw, extent, 15.0));
         let coarse_pattern = Cloud::drawn(&mut self.draw, extent, 16.0);
         let fine_pattern = Cloud::drawn(&mut self.draw, extent, 5.0);
         let subchondral = if self.draw.chance(0.4) {
@@ -326,7 +338,11 @@ impl<'a> Scene<'a> {
                                     * (1.0 - facing.max(0.0) / 8.0);
                             }
                         }
-                        let shell = if long { shell_hu } else { other_hu };
+                        let mut shell = if long { shell_hu } else { other_hu };
+                        if let (true, Some(fades)) = (long, &fades) {
+                            let left = (1.0 + fading * fades.at(place)).clamp(0.1, 1.3);
+                            shell = centre + left * (shell - centre);
+                        }
                         let bone = (shell * (share - core) + centre * core) / share;
                         value += share * (bone - value);
                     }
@@ -363,7 +379,11 @@ impl<'a> Scene<'a> {
                 );
             }
         }
-        Sample { image, target }
+        Sample {
+            image,
+            target,
+            weights: vec![],
+        }
     }
 
     /// An elastic deformation, mm, where the first kind is vertebrae: few anatomies of them are at hand, and no two are alike.
@@ -478,7 +498,17 @@ impl<'a> Scene<'a> {
         let patch = self.painter.patch;
         let h = self.painter.spacing_mm;
         let mut window = Window::whole(patch);
-        match self.draw.unit() {
+        let u = match self.anatomy.is_spine() {
+            // Scans of one vertebra end in its neighbours.
+            true if self.draw.chance(0.35) => {
+                let mut cut =
+                    || (patch[0] as f32 * self.draw.between(-0.15, 0.42)).max(0.0) as usize;
+                (window.low[0], window.high[0]) = (cut(), patch[0] - cut());
+                return window;
+            }
+            _ => self.draw.unit(),
+        };
+        match u {
             u if u < 0.15 => {
                 let axis = (self.draw.0.next_u32() % 3) as usize;
                 let cut = (patch[axis] as f32 * self.draw.between(0.1, 0.6)) as usize;

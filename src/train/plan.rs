@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use segmentation::network::{Architecture, Kind};
+use segmentation::recipes::Recipe;
 use segmentation::training::{Optimiser, Schedule, TrainPlan};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use super::anatomy::{Anatomy, Classes, MOST_CLASSES};
 use super::images_plan::ImagesPlan;
 use super::paint::{Painter, Range};
+use super::recipe_plan;
 use crate::exit::Failure;
 
 /// A train plan.
@@ -55,12 +57,14 @@ pub struct Plan {
 pub enum AnyPlan {
     /// Scans painted on label maps.
     Painted(Plan),
-    /// Scans with label maps.
+    /// Scans with label maps, as nnU-Net.
     Images(ImagesPlan),
+    /// Scans with label maps, as another paper.
+    Recipe(Recipe),
 }
 
-/// Names of the plans that are built in.
-pub const NAMES: [&str; 10] = [
+/// Names of the plans that are built in, but for the recipes.
+const OWN_NAMES: [&str; 10] = [
     "nnunet-2d",
     "nnunet-3d_fullres",
     "nnunet-3d_lowres",
@@ -72,6 +76,11 @@ pub const NAMES: [&str; 10] = [
     "builtin-vertebra-coarse",
     "builtin-vertebra-fine",
 ];
+
+/// Names of the plans that are built in; recipes of papers also with `-small` behind their names.
+pub fn names() -> Vec<&'static str> {
+    [OWN_NAMES.as_slice(), &recipe_plan::NAMES].concat()
+}
 
 impl AnyPlan {
     /// A built-in plan by its name, or one read from a TOML file.
@@ -85,23 +94,33 @@ impl AnyPlan {
         if let Some(plan) = ImagesPlan::built_in(name) {
             return Ok(Self::Images(plan));
         }
+        if let Some(recipe) = recipe_plan::built_in(name) {
+            return Ok(Self::Recipe(recipe));
+        }
         if !name.ends_with(".toml") {
             return Err(Failure::usage(format!("there is no train plan `{name}`"))
-                .with_help(format!("name a TOML file, or one of {}", NAMES.join(", ")))
+                .with_help(format!(
+                    "name a TOML file, or one of {}",
+                    names().join(", ")
+                ))
                 .into());
         }
         let text =
             std::fs::read_to_string(name).with_context(|| format!("the train plan {name}"))?;
         let wrong = |reason: String| Failure::usage(format!("the train plan {name}: {reason}"));
         let table: toml::Table = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        let plan = match table.contains_key("data") {
-            true => toml::from_str(&text).map(Self::Images),
-            false => toml::from_str(&text).map(Self::Painted),
+        let plan = if table.contains_key("method") {
+            toml::from_str(&text).map(Self::Recipe)
+        } else if table.contains_key("data") {
+            toml::from_str(&text).map(Self::Images)
+        } else {
+            toml::from_str(&text).map(Self::Painted)
         };
         let plan = plan.map_err(|error| wrong(error.to_string()))?;
         match &plan {
             Self::Painted(plan) => plan.check(),
             Self::Images(plan) => plan.check(),
+            Self::Recipe(recipe) => recipe.check().map_err(|error| error.to_string()),
         }
         .map_err(wrong)?;
         Ok(plan)
@@ -115,6 +134,7 @@ impl AnyPlan {
         match self {
             Self::Painted(plan) => plan.to_toml(),
             Self::Images(plan) => Ok(toml::to_string_pretty(plan)?),
+            Self::Recipe(recipe) => Ok(toml::to_string_pretty(recipe)?),
         }
     }
 
@@ -122,7 +142,7 @@ impl AnyPlan {
     pub fn names(&self) -> &[String] {
         match self {
             Self::Painted(plan) => &plan.names,
-            Self::Images(_) => &[],
+            Self::Images(_) | Self::Recipe(_) => &[],
         }
     }
 }

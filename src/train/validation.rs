@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
-use imaging::LabelMap;
-use segmentation::nnunet::{Choice, Folds, Model, Options, keep_largest};
+use anyhow::Context as _;
+use imaging::{LabelMap, Volume};
+use segmentation::nnunet::keep_largest;
 use segmentation::training::{RawCase, RawDataset};
 use serde_json::{Value, json};
 
-use super::TrainRequest;
 use super::images::pretty;
-use super::images_plan::{FOLDS, Fold};
+use super::images_plan::FOLDS;
 use crate::output_dir::write_file;
 use crate::progress::Progress;
 use crate::segment::write_labels;
@@ -20,32 +19,24 @@ use crate::segment::write_labels;
 pub(super) fn validate(
     data: &RawDataset,
     cases: &[&RawCase],
-    request: &TrainRequest,
     folder: &Path,
     progress: &mut Progress,
+    segment: &dyn Fn(&[Volume<f32>]) -> anyhow::Result<LabelMap>,
 ) -> anyhow::Result<()> {
     progress.stage("validate");
-    let Fold::One(fold) = request.fold else {
-        bail!("only a fold is validated");
-    };
-    let choice = Choice {
-        folds: Folds::These(vec![fold]),
-        ..Choice::default()
-    };
-    let model = Model::open(&request.out, &choice)?;
     let out = folder.join("validation");
     std::fs::create_dir_all(&out).with_context(|| format!("{}", out.display()))?;
     let mut figures = vec![];
     for (done, case) in cases.iter().enumerate() {
         let scan = case.images.iter().map(|path| imaging::read_volume(path));
         let scan = scan.collect::<Result<Vec<_>, _>>()?;
-        let found = model.segment(&scan, &Options::default(), &mut |_, _| {})?;
+        let found = segment(&scan)?;
         let file = out.join(format!("{}.nii.gz", case.name));
         let partial = out.join("partial.nii.gz");
-        write_labels(&partial, &found.labels)?;
+        write_labels(&partial, &found)?;
         std::fs::rename(&partial, &file).with_context(|| format!("{}", file.display()))?;
         let reference = imaging::read_labels(&case.labels)?;
-        let metrics: serde_json::Map<String, Value> = dice_of(&reference, &found.labels, data)
+        let metrics: serde_json::Map<String, Value> = dice_of(&reference, &found, data)
             .into_iter()
             .map(|(label, dice)| (label.to_string(), json!({"Dice": dice})))
             .collect();

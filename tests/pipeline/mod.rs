@@ -5,6 +5,7 @@ mod evaluation;
 mod export;
 mod femur;
 mod painted;
+mod recipes;
 mod refusals;
 mod training;
 mod training_on_images;

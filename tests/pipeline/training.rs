@@ -240,7 +240,7 @@ fn a_training_goes_on_where_it_was_stopped_and_its_model_segments() {
 
 #[test]
 fn train_plans_are_printed_and_read_back() {
-    for known in osteoload::train::NAMES {
+    for known in osteoload::train::names() {
         let output = Command::new(env!("CARGO_BIN_EXE_osteoload"))
             .args(["train", "--print-plan", known])
             .output()

@@ -8,7 +8,7 @@ use osteoload::train::ImagesPlan;
 use super::export::{ends_with, name};
 
 /// A bright ball (label 1) and a dimmer block (label 2), somewhere.
-fn case(number: usize) -> (Volume<i16>, LabelMap) {
+pub(super) fn case(number: usize) -> (Volume<i16>, LabelMap) {
     let grid = Grid::axis_aligned([30, 28, 24], [1.0, 1.0, 1.25]);
     let shift = [(number * 3) % 5, (number * 2) % 4, number % 3].map(|n| n as f64);
     let labels = LabelMap::from_fn(grid, |[i, j, k]| {
@@ -36,7 +36,7 @@ fn case(number: usize) -> (Volume<i16>, LabelMap) {
     (image, labels)
 }
 
-fn data(directory: &Path) -> PathBuf {
+pub(super) fn data(directory: &Path) -> PathBuf {
     let data = directory.join("Dataset007_Blocks");
     for folder in ["imagesTr", "labelsTr"] {
         std::fs::create_dir_all(data.join(folder)).expect("a folder");
@@ -79,7 +79,7 @@ fn plan(directory: &Path, configuration: &str, patch: &[usize]) -> String {
     name(&file).to_owned()
 }
 
-fn train(status: i32, plan: &str, data: &Path, out: &Path, more: &[&str]) -> String {
+pub(super) fn train(status: i32, plan: &str, data: &Path, out: &Path, more: &[&str]) -> String {
     let own = [
         "train",
         "--plan",
@@ -93,7 +93,7 @@ fn train(status: i32, plan: &str, data: &Path, out: &Path, more: &[&str]) -> Str
     ends_with(status, &[&own[..], more].concat())
 }
 
-fn rows(file: &Path) -> Vec<Vec<f64>> {
+pub(super) fn rows(file: &Path) -> Vec<Vec<f64>> {
     let text = std::fs::read_to_string(file).expect("a log");
     let row = |line: &str| {
         line.split(',')

@@ -2,25 +2,33 @@
 //!
 //! All are written for five axes (batch, channel, z, y, x); a 2D network is one whose kernels and strides are 1 along z.
 
+mod batch_unet;
 mod block;
 mod cpu;
 mod kernel;
+mod mode;
 mod operations;
 #[cfg(test)]
 mod operations_tests;
+mod patch_network;
 mod plain;
 mod planar;
 mod reference;
 mod residual;
 mod runner;
 mod tape;
+mod topology;
 mod unet;
 mod weights;
 
+pub use batch_unet::{BatchArchitecture, NormPlacement};
+pub(crate) use mode::{Learning, Mode};
 pub use operations::NetworkBackend;
-pub use planar::{DecoderKind, EncoderKind, PlanarArchitecture, PlanarNetwork};
-pub use runner::{Device, Network, SliceNetwork};
-pub use unet::UNet;
+pub use patch_network::PatchArchitecture;
+pub use planar::{DecoderKind, EncoderKind, PlanarArchitecture};
+pub use runner::{Device, Network};
+pub(crate) use topology::AnyNetwork;
+pub use topology::Topology;
 pub use weights::{Stored, Weights};
 pub(crate) use weights::{floats, name_number};
 

@@ -125,7 +125,11 @@ impl RawDataset {
         })
     }
 
-    fn read(&self, case: &RawCase) -> Result<(Vec<Volume<f32>>, LabelMap)> {
+    /// The channels and the label map of a case.
+    ///
+    /// # Errors
+    /// Those of reading; [`Error::Model`] for grids that differ and labels without a name.
+    pub fn read(&self, case: &RawCase) -> Result<(Vec<Volume<f32>>, LabelMap)> {
         let labels = imaging::read_labels(&case.labels)?;
         let mut images = vec![];
         for path in &case.images {
@@ -522,6 +526,7 @@ impl Samples for Patches {
                 .map(|&label| label.max(0) as u8)
                 .collect(),
             image: made.image,
+            weights: vec![],
         })
     }
 }

@@ -46,7 +46,8 @@ pub struct Loss {
 }
 
 impl LossOptions {
-    /// Loss of `logits` (sample, class, voxel) against `target` (sample, voxel).
+    /// Loss of `logits` (sample, class, voxel) against `target` (sample, voxel); `weights` (sample, voxel), none for ones, scale what each
+    /// voxel adds to the cross-entropy.
     ///
     /// # Errors
     /// [`Error::Parameter`] when the lengths do not fit or a target is not a class.
@@ -55,15 +56,20 @@ impl LossOptions {
         logits: &[f32],
         classes: usize,
         target: &[u8],
+        weights: &[f32],
         samples: usize,
     ) -> Result<Loss> {
         let voxels = target.len() / samples.max(1);
-        if voxels * samples != target.len() || logits.len() != classes * target.len() || classes < 2
+        if voxels * samples != target.len()
+            || logits.len() != classes * target.len()
+            || classes < 2
+            || !(weights.is_empty() || weights.len() == target.len())
         {
             return Err(Error::Parameter(format!(
-                "{} logits and {} targets for {samples} samples of {classes} classes",
+                "{} logits, {} targets and {} weights for {samples} samples of {classes} classes",
                 logits.len(),
-                target.len()
+                target.len(),
+                weights.len()
             )));
         }
         let ignored = |value: u8| self.ignore == Some(value);
@@ -77,10 +83,23 @@ impl LossOptions {
         }
         let mut likely = logits.to_vec();
         // Per sample: sum of the cross-entropy, counted voxels, and for each class intersection, sum of likelihoods, sum of targets.
+        let weight = |sample: usize, voxel: usize| {
+            let weight = weights.get(sample * voxels + voxel);
+            weight.copied().unwrap_or(1.0)
+        };
         let sums: Vec<Sums> = likely
             .par_chunks_mut(classes * voxels)
             .zip(target.par_chunks(voxels))
-            .map(|(likely, target)| softmax(likely, classes, target, &ignored))
+            .enumerate()
+            .map(|(sample, (likely, target))| {
+                softmax(
+                    likely,
+                    classes,
+                    target,
+                    &|voxel| weight(sample, voxel),
+                    &ignored,
+                )
+            })
             .collect();
         let counted: f64 = sums.iter().map(|s| s.counted).sum();
         let entropy: f64 = sums.iter().map(|s| s.entropy).sum();
@@ -114,7 +133,9 @@ impl LossOptions {
             .enumerate()
             .for_each(|(sample, (likely, target))| {
                 let slopes = &slopes[if self.batch_dice { 0 } else { sample }];
-                self.gradient(likely, classes, target, slopes, entropy_scale);
+                self.gradient(likely, classes, target, slopes, &|voxel| {
+                    (entropy_scale * f64::from(weight(sample, voxel))) as f32
+                });
             });
         Ok(Loss {
             value: entropy * entropy_scale + self.dice * dice,
@@ -130,10 +151,9 @@ impl LossOptions {
         classes: usize,
         target: &[u8],
         slopes: &[(f64, f64)],
-        entropy_scale: f64,
+        entropy_scale: &dyn Fn(usize) -> f32,
     ) {
         let voxels = target.len();
-        let scale = entropy_scale as f32;
         let slopes: Vec<[f32; 2]> = slopes
             .iter()
             .map(|(hit, sum)| [(hit * self.dice) as f32, (sum * self.dice) as f32])
@@ -145,7 +165,7 @@ impl LossOptions {
                 }
                 continue;
             }
-            let own = usize::from(own);
+            let (own, scale) = (usize::from(own), entropy_scale(voxel));
             // Derivative of the Dice part by each likelihood, and its mean under the likelihoods.
             let slope = |class: usize| {
                 let [hit, sum] = slopes[class];
@@ -194,6 +214,7 @@ fn softmax(
     logits: &mut [f32],
     classes: usize,
     target: &[u8],
+    weight: &dyn Fn(usize) -> f32,
     ignored: &dyn Fn(u8) -> bool,
 ) -> Sums {
     let voxels = target.len();
@@ -212,7 +233,8 @@ fn softmax(
         let counts = !ignored(own);
         if counts {
             sums.counted += 1.0;
-            sums.entropy += f64::from(total.ln() + most - logits[at(usize::from(own))]);
+            let entropy = total.ln() + most - logits[at(usize::from(own))];
+            sums.entropy += f64::from(weight(voxel) * entropy);
         }
         for class in 0..classes {
             let p = (logits[at(class)] - most).exp() / total;

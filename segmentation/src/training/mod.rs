@@ -20,6 +20,6 @@ pub use augment::{Augmentation, Patch};
 pub use dataset::{Patches, RawCase, RawDataset, StoredCase};
 pub use loss::{Loss, LossOptions, supervision_weights, targets_at};
 pub use optimiser::{Optimiser, Schedule};
-pub use parameters::{Initial, Parameters};
+pub use parameters::{Beginning, Initial, Parameters};
 pub use random::Random;
 pub use trainer::{Progress, Sample, Samples, TrainPlan, Trainer};

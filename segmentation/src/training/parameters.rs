@@ -75,11 +75,23 @@ impl Parameters {
     }
 }
 
-/// New parameters: Kaiming normal (fan in, slope 0.01) for kernels, zero biases, norms of scale one. Each follows from the seed and its
-/// own name.
+/// How kernels and biases begin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Beginning {
+    /// Kernels normal (He et al. 2015; fan in, slope 0.01), biases zero.
+    Kaiming,
+    /// Kernels even (Glorot and Bengio 2010), biases of one value.
+    Xavier {
+        /// The biases.
+        bias: f32,
+    },
+}
+
+/// New parameters; norms of scale one. Each follows from the seed and its own name.
 #[derive(Debug)]
 pub struct Initial {
     seed: u64,
+    beginning: Beginning,
     /// What was handed out.
     pub made: Parameters,
     /// Parameters that are taken as they are where names and shapes agree, as fine-tuning does.
@@ -88,9 +100,10 @@ pub struct Initial {
 
 impl Initial {
     /// New parameters of a seed.
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, beginning: Beginning) -> Self {
         Self {
             seed,
+            beginning,
             made: Parameters::default(),
             given: Parameters::default(),
         }
@@ -104,15 +117,31 @@ impl Weights for Initial {
             Some(given) => given.values.clone(),
             None if shape.len() >= 2 => {
                 let fan_in: usize = shape[1..].iter().product();
-                let deviation = (2.0 / (1.0 + 0.01f64.powi(2)) / fan_in as f64).sqrt();
+                let fan_out = shape[0] * shape[2..].iter().product::<usize>();
                 let mut random = Random::new(self.seed ^ name_number(name), 0);
+                let mut value = || match self.beginning {
+                    Beginning::Kaiming => {
+                        let deviation = (2.0 / (1.0 + 0.01f64.powi(2)) / fan_in as f64).sqrt();
+                        (deviation * random.normal()) as f32
+                    }
+                    Beginning::Xavier { .. } => {
+                        let limit = (6.0 / (fan_in + fan_out) as f64).sqrt();
+                        random.between(-limit, limit) as f32
+                    }
+                };
                 let count = shape.iter().product();
-                (0..count)
-                    .map(|_| (deviation * random.normal()) as f32)
-                    .collect()
+                (0..count).map(|_| value()).collect()
             }
-            None if name.ends_with(".weight") => vec![1.0; shape[0]],
-            None => vec![0.0; shape[0]],
+            None if name.ends_with(".weight") || name.ends_with(".running_var") => {
+                vec![1.0; shape[0]]
+            }
+            None => {
+                let value = match self.beginning {
+                    Beginning::Xavier { bias } if name.ends_with(".bias") => bias,
+                    _ => 0.0,
+                };
+                vec![value; shape[0]]
+            }
         };
         let parameter = Parameter {
             shape: shape.to_vec(),

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::loss::{LossOptions, supervision_weights, targets_at};
 use super::optimiser::{Optimiser, Schedule};
-use super::parameters::{Initial, Parameter, Parameters};
+use super::parameters::{Beginning, Initial, Parameter, Parameters};
 use crate::error::{Error, Result};
 use crate::network::{
-    Architecture, Device, NetworkBackend, Stored, UNet, Weights as _, name_number,
+    AnyNetwork, Device, Learning, Mode, NetworkBackend, Stored, Topology, Weights as _, name_number,
 };
 
 /// One training sample.
@@ -24,8 +24,10 @@ use crate::network::{
 pub struct Sample {
     /// Input channels (channel, z, y, x), normalised.
     pub image: Vec<f32>,
-    /// A class for every voxel.
+    /// A class for every voxel that the network answers for.
     pub target: Vec<u8>,
+    /// What each voxel counts in the cross-entropy; empty where all count alike.
+    pub weights: Vec<f32>,
 }
 
 /// Where samples come from: number `index` is always the same one.
@@ -64,6 +66,9 @@ pub struct TrainPlan {
     pub seed: u64,
 }
 
+/// Part of the statistics of a batch norm that stays at each step.
+const NORM_MEMORY: f32 = 0.9;
+
 /// Where a training stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Progress {
@@ -85,11 +90,13 @@ pub struct Progress {
 #[derive(Clone, Debug)]
 pub struct Trainer {
     /// What is trained.
-    pub architecture: Architecture,
+    pub topology: Topology,
     /// How.
     pub plan: TrainPlan,
     /// The weights.
     pub parameters: Parameters,
+    /// What the rate of the schedule is multiplied by.
+    pub rate_factor: f64,
     memory: Vec<BTreeMap<String, Vec<f32>>>,
     mean: Option<BTreeMap<String, Vec<f32>>>,
     step: u64,
@@ -100,16 +107,23 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Parameter`] for a plan that cannot be.
-    pub fn new(architecture: Architecture, plan: TrainPlan, given: Parameters) -> Result<Self> {
+    pub fn new(topology: impl Into<Topology>, plan: TrainPlan, given: Parameters) -> Result<Self> {
+        let topology = topology.into();
         if plan.batch == 0 || plan.steps == 0 || plan.patch.contains(&0) {
             return Err(Error::Parameter(format!(
                 "batch {}, steps {}, patch {:?}: all must be positive",
                 plan.batch, plan.steps, plan.patch
             )));
         }
-        let mut initial = Initial::new(plan.seed);
+        topology.check(plan.patch)?;
+        let beginning = match topology {
+            // As its authors begin.
+            Topology::Patch(_) => Beginning::Xavier { bias: 0.1 },
+            _ => Beginning::Kaiming,
+        };
+        let mut initial = Initial::new(plan.seed, beginning);
         initial.given = given;
-        UNet::<Flex>::new(&architecture, &mut initial, &FlexDevice)?;
+        AnyNetwork::<Flex>::new(&topology, &mut initial, &FlexDevice)?;
         let parameters = initial.made;
         let memory = (0..plan.optimiser.memories())
             .map(|_| parameters.zeros())
@@ -118,8 +132,9 @@ impl Trainer {
             mean: (plan.mean_memory > 0.0).then(|| parameters.zeros()),
             memory,
             parameters,
-            architecture,
+            topology,
             plan,
+            rate_factor: 1.0,
             step: 0,
         })
     }
@@ -138,7 +153,7 @@ impl Trainer {
         samples: &dyn Samples,
         device: Device,
         until: u64,
-        mut watch: impl FnMut(&Self, &Progress) -> Result<bool>,
+        mut watch: impl FnMut(&mut Self, &Progress) -> Result<bool>,
     ) -> Result<()> {
         let (first, until) = (self.step, until.min(self.plan.steps));
         let batch = self.plan.batch as u64;
@@ -174,19 +189,25 @@ impl Trainer {
     /// As [`Self::run`].
     pub fn learn(&mut self, batch: &[Sample], device: Device) -> Result<Progress> {
         let voxels: usize = self.plan.patch.iter().product();
+        let answered: usize = self.topology.answered(self.plan.patch).iter().product();
+        let inputs = self.topology.inputs();
         let fits = |sample: &Sample| {
-            sample.image.len() == voxels * self.architecture.inputs && sample.target.len() == voxels
+            let weighed = sample.weights.len();
+            sample.image.len() == voxels * inputs
+                && sample.target.len() == answered
+                && (weighed == 0 || weighed == answered)
         };
         if batch.is_empty() || !batch.iter().all(fits) {
             return Err(Error::Parameter(format!(
-                "samples must hold {} channels and a target of {:?} voxels",
-                self.architecture.inputs, self.plan.patch
+                "samples must hold {inputs} channels of {:?} voxels and a target of {answered}",
+                self.plan.patch
             )));
         }
         let Found {
             loss,
             dice,
             mut gradients,
+            seen,
         } = match device {
             Device::Cpu => self.gradients::<Autodiff<Flex>>(batch, &FlexDevice)?,
             #[cfg(feature = "cuda")]
@@ -216,7 +237,7 @@ impl Trainer {
                 values.iter_mut().for_each(|v| *v *= ratio);
             }
         }
-        let rate = self.plan.schedule.at(self.step, self.plan.steps);
+        let rate = self.rate_factor * self.plan.schedule.at(self.step, self.plan.steps);
         self.plan.optimiser.apply(
             &mut self.parameters,
             &mut self.memory,
@@ -232,6 +253,14 @@ impl Trainer {
                 let values = self.parameters.0.get(name).map_or(&[][..], |p| &p.values);
                 for (mean, value) in mean.iter_mut().zip(values) {
                     *mean = memory * *mean + (1.0 - memory) * value;
+                }
+            }
+        }
+        // Statistics of batch norms follow those of the batches, as PyTorch lets them.
+        for (name, parameter) in &mut self.parameters.0 {
+            if let Some(seen) = seen.get(&name_number(name)) {
+                for (value, seen) in parameter.values.iter_mut().zip(seen) {
+                    *value = NORM_MEMORY * *value + (1.0 - NORM_MEMORY) * seen;
                 }
             }
         }
@@ -251,9 +280,9 @@ impl Trainer {
         batch: &[Sample],
         device: &B::Device,
     ) -> Result<Found> {
-        let network = UNet::<B>::new(&self.architecture, &mut &self.parameters, device)?;
+        let network = AnyNetwork::<B>::new(&self.topology, &mut &self.parameters, device)?;
         let [z, y, x] = self.plan.patch;
-        let shape = [batch.len(), self.architecture.inputs, z, y, x];
+        let shape = [batch.len(), self.topology.inputs(), z, y, x];
         let images = batch
             .iter()
             .map(|s| s.image.as_slice())
@@ -264,37 +293,57 @@ impl Trainer {
             .map(|s| s.target.as_slice())
             .collect::<Vec<_>>()
             .concat();
-        let images = Tensor::<B, 5>::from_data(TensorData::new(images, shape), device);
-        let heads = match self.plan.deep_supervision {
-            true => network.forward_all(images),
-            false => vec![network.forward(images)],
+        // Samples that weigh nothing in particular weigh one.
+        let weighed = batch.iter().any(|s| !s.weights.is_empty());
+        let weights: Vec<f32> = match weighed {
+            false => vec![],
+            true => batch
+                .iter()
+                .flat_map(|s| match s.weights.is_empty() {
+                    true => vec![1.0; s.target.len()],
+                    false => s.weights.clone(),
+                })
+                .collect(),
         };
+        let images = Tensor::<B, 5>::from_data(TensorData::new(images, shape), device);
+        let learning = Learning::new(self.plan.seed.wrapping_add(self.step << 20));
+        let mode = Mode::Learn(&learning);
+        let heads = match self.plan.deep_supervision {
+            true => network.forward_all(images, mode),
+            false => vec![network.forward(images, mode)],
+        };
+        if weighed && heads.len() > 1 {
+            return Err(Error::Parameter(
+                "voxels are weighed at full resolution only; train without deep supervision".into(),
+            ));
+        }
         let options = LossOptions {
             cross_entropy: self.plan.loss[0],
             dice: self.plan.loss[1],
             batch_dice: self.plan.batch_dice,
             ignore: None,
         };
-        let weights = supervision_weights(heads.len());
+        let shares = supervision_weights(heads.len());
+        let answered = self.topology.answered(self.plan.patch);
         let (mut total, mut dice) = (0.0, 0.0);
         let mut surrogate: Option<Tensor<B, 1>> = None;
-        for (level, (head, weight)) in heads.into_iter().zip(weights).enumerate() {
-            if weight == 0.0 {
+        for (level, (head, share)) in heads.into_iter().zip(shares).enumerate() {
+            if share == 0.0 {
                 continue;
             }
             let dims = head.dims();
             let [samples, classes, hz, hy, hx] = dims;
             let logits = numbers(head.clone().inner())?;
-            let target = targets_at(&target, self.plan.patch, samples, [hz, hy, hx]);
-            let loss = options.of(&logits, classes, &target, samples)?;
-            total += weight * loss.value;
+            let target = targets_at(&target, answered, samples, [hz, hy, hx]);
+            let loss = options.of(&logits, classes, &target, &weights, samples)?;
+            total += share * loss.value;
             if level == 0 {
                 dice = loss.dice;
             }
             let gradient = loss
                 .gradient
                 .iter()
-                .map(|g| g * weight as f32)
+                .map(|g| g * share as f32)
                 .collect::<Vec<_>>();
             // The gradient of ⟨head, constant⟩ by the head is the constant: what follows differentiates the network alone.
             let constant = Tensor::<B, 5>::from_data(TensorData::new(gradient, dims), device);
@@ -325,6 +374,7 @@ impl Trainer {
             loss: total,
             dice,
             gradients,
+            seen: learning.into_seen(),
         })
     }
 
@@ -374,7 +424,7 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Model`] when the file is of another training.
-    pub fn resume(architecture: Architecture, plan: TrainPlan, path: &Path) -> Result<Self> {
+    pub fn resume(topology: impl Into<Topology>, plan: TrainPlan, path: &Path) -> Result<Self> {
         let (mut stored, facts) = Stored::read_safetensors(path)?;
         let saved: Option<TrainPlan> = facts
             .get("plan")
@@ -388,7 +438,7 @@ impl Trainer {
         let step = facts.get("step").and_then(|step| step.parse().ok());
         let step =
             step.ok_or_else(|| Error::model(path, "it does not say how far the training got"))?;
-        let mut trainer = Self::new(architecture, plan, Parameters::default())?;
+        let mut trainer = Self::new(topology, plan, Parameters::default())?;
         let fits = |error: Error| match error {
             Error::Weights(reason) => Error::model(path, reason),
             error => error,
@@ -423,6 +473,8 @@ struct Found {
     loss: f64,
     dice: f64,
     gradients: BTreeMap<String, Vec<f32>>,
+    /// Statistics of batch norms by the numbers of the parameters that store them.
+    seen: BTreeMap<u64, Vec<f32>>,
 }
 
 fn numbers<B: burn::tensor::backend::Backend, const D: usize>(

@@ -1,6 +1,8 @@
 //! Slice networks filled with numbers made from the parameters' names, against their logits.
 
-use segmentation::network::{DecoderKind, EncoderKind, PlanarArchitecture, SliceNetwork};
+use segmentation::network::{
+    DecoderKind, Device, EncoderKind, Network, PlanarArchitecture, Topology,
+};
 
 use crate::kit::{self, Detgen};
 
@@ -42,7 +44,8 @@ fn slice_networks() {
             names: vec![],
             count: 0,
         };
-        let network = SliceNetwork::new(&architecture, &mut detgen).expect("a network");
+        let topology = Topology::Planar(architecture);
+        let network = Network::new(topology, &mut detgen, Device::Cpu).expect("a network");
         let keys = kit::json(&format!("models/{name}.keys.json")).expect("names");
         let mut wanted: Vec<String> = keys
             .as_array()
@@ -56,7 +59,7 @@ fn slice_networks() {
 
         let entry = &index[name];
         let logits = network
-            .forward(kit::input("input", 128 * 128), [1, 1, 128, 128])
+            .forward(kit::input("input", 128 * 128), [1, 1, 1, 128, 128])
             .expect("logits");
         let arrays = kit::npz(&format!("models/{name}.npz")).expect("logits");
         let off = kit::largest_difference(&logits, &arrays["logits0"].values);

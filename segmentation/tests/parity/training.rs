@@ -37,7 +37,7 @@ fn loss_and_gradient() {
                 .into_iter()
                 .map(|u| (3.0 * u) as u8)
                 .collect();
-            let loss = options.of(&logits, 3, &target, 2).expect("a loss");
+            let loss = options.of(&logits, 3, &target, &[], 2).expect("a loss");
             let value = number(&wanted[&format!("{name}_level")][level]);
             assert!(
                 (loss.value - value).abs() < 1e-6,
@@ -117,6 +117,7 @@ fn three_steps() {
         .map(|i| Sample {
             image: x[i * voxels..(i + 1) * voxels].to_vec(),
             target: seg[i * voxels..(i + 1) * voxels].to_vec(),
+            weights: vec![],
         })
         .collect();
     for step in wanted["steps"].as_array().expect("steps") {

@@ -14,7 +14,8 @@ impl Scene<'_> {
     ) -> Vec<u8> {
         let [nz, ny, nx] = self.painter.patch;
         let h = self.painter.spacing_mm;
-        if self.draw.chance(0.04) {
+        let spine = self.anatomy.is_spine();
+        if self.draw.chance(if spine { 0.1 } else { 0.04 }) {
             return vec![0; nz * ny * nx];
         }
         let error = self.draw.between(0.3, 0.9) * coarse_mm;
@@ -27,14 +28,16 @@ impl Scene<'_> {
         } else {
             9.0
         };
-        let miss_above = if self.draw.chance(0.3) {
-            self.draw.between(0.9, 1.6)
+        // Vertebrae are missed in larger parts than femora.
+        let (often, least) = if spine { (0.6, 0.3) } else { (0.3, 0.9) };
+        let miss_above = if self.draw.chance(often) {
+            self.draw.between(least, 1.6)
         } else {
             9.0
         };
         let offset: [f32; 3] = std::array::from_fn(|_| self.draw.unit());
         // At a coarse spacing bodies grow together over their discs.
-        let bridged = match self.anatomy.is_spine() && self.draw.chance(0.7) {
+        let bridged = match spine && self.draw.chance(0.7) {
             true => self.draw.between(0.1, 0.9),
             false => 9.0,
         };

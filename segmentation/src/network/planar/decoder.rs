@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
+use super::super::mode::Mode;
 use super::super::operations::NetworkBackend;
 use super::super::weights::Weights;
 use super::layers::{ConvNorm, doubled};
@@ -36,11 +37,11 @@ impl<B: NetworkBackend> Block<B> {
         Ok(Self { conv1, conv2 })
     }
 
-    fn forward(&self, x: Tensor<B, 4>, skips: Vec<Tensor<B, 4>>) -> Tensor<B, 4> {
+    fn forward(&self, x: Tensor<B, 4>, skips: Vec<Tensor<B, 4>>, mode: Mode<'_>) -> Tensor<B, 4> {
         let mut joined = vec![doubled(x)];
         joined.extend(skips);
-        self.conv2
-            .forward(self.conv1.forward(Tensor::cat(joined, 1)))
+        let first = self.conv1.forward(Tensor::cat(joined, 1), mode);
+        self.conv2.forward(first, mode)
     }
 }
 
@@ -69,10 +70,10 @@ impl<B: NetworkBackend> PlainDecoder<B> {
     }
 
     /// Features at full resolution.
-    pub fn forward(&self, mut features: Vec<Tensor<B, 4>>) -> Tensor<B, 4> {
+    pub fn forward(&self, mut features: Vec<Tensor<B, 4>>, mode: Mode<'_>) -> Tensor<B, 4> {
         let mut x = features.remove(4);
         for block in &self.blocks {
-            x = block.forward(x, features.pop().into_iter().collect());
+            x = block.forward(x, features.pop().into_iter().collect(), mode);
         }
         x
     }
@@ -119,7 +120,7 @@ impl<B: NetworkBackend> NestedDecoder<B> {
     }
 
     /// Features at full resolution.
-    pub fn forward(&self, mut features: Vec<Tensor<B, 4>>) -> Tensor<B, 4> {
+    pub fn forward(&self, mut features: Vec<Tensor<B, 4>>, mode: Mode<'_>) -> Tensor<B, 4> {
         features.reverse();
         let place = |depth: usize, layer: usize| layer * (layer + 1) / 2 + depth;
         let mut found: Vec<Option<Tensor<B, 4>>> = vec![None; self.nodes.len()];
@@ -136,12 +137,12 @@ impl<B: NetworkBackend> NestedDecoder<B> {
                 let nodes = (depth + 1..=layer).filter_map(|d| found[place(d, layer)].clone());
                 let skips = nodes.chain([features[layer + 1].clone()]).collect();
                 found[place(depth, layer)] =
-                    Some(self.nodes[place(depth, layer)].forward(below, skips));
+                    Some(self.nodes[place(depth, layer)].forward(below, skips, mode));
             }
         }
         let last = self.nodes.len() - 1;
         match found.swap_remove(place(0, 3)) {
-            Some(x) => self.nodes[last].forward(x, vec![]),
+            Some(x) => self.nodes[last].forward(x, vec![], mode),
             None => features.swap_remove(4),
         }
     }

@@ -2,17 +2,19 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
 
+use super::super::mode::{BatchNorm, EPSILON, Mode, dropped};
 use super::super::operations::NetworkBackend;
 use super::super::weights::Weights;
-use super::layers::{BatchNorm, Conv, ConvNorm, EPSILON, enlarged};
+use super::layers::{Conv, ConvNorm, enlarged};
 use crate::error::Result;
 
 /// Channels of the decoder.
 pub const CHANNELS: usize = 256;
 /// Dilations of the three wide convolutions.
 const RATES: [usize; 3] = [12, 24, 36];
+/// Part of the pyramid's result that is dropped while learning.
+const DROPPED: f64 = 0.5;
 
 /// A convolution of each channel by itself, then one across channels.
 #[derive(Module, Debug)]
@@ -63,8 +65,8 @@ impl<B: NetworkBackend> SeparableNorm<B> {
         })
     }
 
-    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        relu(self.norm.forward(self.conv.forward(x)))
+    fn forward(&self, x: Tensor<B, 4>, mode: Mode<'_>) -> Tensor<B, 4> {
+        self.norm.forward_relu(self.conv.forward(x), mode)
     }
 }
 
@@ -122,19 +124,24 @@ impl<B: NetworkBackend> Pyramid<B> {
         })
     }
 
-    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    fn forward(&self, x: Tensor<B, 4>, mode: Mode<'_>) -> Tensor<B, 4> {
         let [batch, _, height, width] = x.dims();
-        let mut parts = vec![self.narrow.forward(x.clone())];
+        let mut parts = vec![self.narrow.forward(x.clone(), mode)];
         for wide in &self.wide {
             parts.push(match wide {
-                Wide::Whole(conv) => conv.forward(x.clone()),
-                Wide::Separable(conv) => conv.forward(x.clone()),
+                Wide::Whole(conv) => conv.forward(x.clone(), mode),
+                Wide::Separable(conv) => conv.forward(x.clone(), mode),
             });
         }
         let mean = x.mean_dim(2).mean_dim(3);
-        let pooled = relu(self.pooled_norm.forward(self.pooled.forward(mean)));
+        let pooled = self.pooled.forward(mean);
+        let pooled = self.pooled_norm.forward_relu(pooled, mode);
         parts.push(pooled.expand([batch, CHANNELS, height, width]));
-        self.project.forward(Tensor::cat(parts, 1))
+        dropped(
+            self.project.forward(Tensor::cat(parts, 1), mode),
+            DROPPED,
+            mode,
+        )
     }
 }
 
@@ -155,9 +162,9 @@ impl<B: NetworkBackend> DeepLab<B> {
         })
     }
 
-    pub fn forward(&self, mut features: Vec<Tensor<B, 4>>) -> Tensor<B, 4> {
-        let x = self.pyramid.forward(features.swap_remove(4));
-        relu(self.norm.forward(self.conv.forward(x)))
+    pub fn forward(&self, mut features: Vec<Tensor<B, 4>>, mode: Mode<'_>) -> Tensor<B, 4> {
+        let x = self.pyramid.forward(features.swap_remove(4), mode);
+        self.norm.forward_relu(self.conv.forward(x), mode)
     }
 }
 
@@ -191,11 +198,11 @@ impl<B: NetworkBackend> DeepLabPlus<B> {
         })
     }
 
-    pub fn forward(&self, features: Vec<Tensor<B, 4>>) -> Tensor<B, 4> {
-        let deep = self.pyramid.forward(features[4].clone());
-        let deep = relu(self.norm.forward(self.conv.forward(deep)));
-        let fine = self.fine.forward(features[1].clone());
-        self.joined
-            .forward(Tensor::cat(vec![enlarged(deep, 4), fine], 1))
+    pub fn forward(&self, features: Vec<Tensor<B, 4>>, mode: Mode<'_>) -> Tensor<B, 4> {
+        let deep = self.pyramid.forward(features[4].clone(), mode);
+        let deep = self.norm.forward_relu(self.conv.forward(deep), mode);
+        let fine = self.fine.forward(features[1].clone(), mode);
+        let joined = Tensor::cat(vec![enlarged(deep, 4), fine], 1);
+        self.joined.forward(joined, mode)
     }
 }

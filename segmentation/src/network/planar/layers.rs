@@ -1,12 +1,12 @@
 //! Convolution with stride, dilation and groups, batch norm, and the ways up.
 
 use burn::module::{Module, Param};
-use burn::tensor::activation::relu;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, TensorData};
 
 use super::super::block::parameter;
+use super::super::mode::{BatchNorm, EPSILON, Mode};
 use super::super::operations::NetworkBackend;
 use super::super::weights::Weights;
 use crate::error::Result;
@@ -94,7 +94,17 @@ impl<B: NetworkBackend> Conv<B> {
     }
 
     pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let kernel = self.weight.dims()[2];
+        let [outputs, inputs, kernel, _] = self.weight.dims();
+        let bias = self.bias.as_ref().map(Param::val);
+        if !self.tight && self.groups == 1 && self.dilation == 1 {
+            let [batch, channels, height, width] = x.dims();
+            let x = x.reshape([batch, channels, 1, height, width]);
+            let weight = self.weight.val();
+            let weight = weight.reshape([outputs, inputs, 1, kernel, kernel]);
+            let y = B::convolve(x, weight, bias, [1, self.stride, self.stride]);
+            let [batch, channels, _, height, width] = y.dims();
+            return y.reshape([batch, channels, height, width]);
+        }
         let (x, padding) = match self.tight {
             false => (x, kernel / 2 * self.dilation),
             true => {
@@ -114,53 +124,9 @@ impl<B: NetworkBackend> Conv<B> {
             [self.dilation; 2],
             self.groups,
         );
-        let bias = self.bias.as_ref().map(Param::val);
         conv2d(x, self.weight.val(), bias, options)
     }
 }
-
-/// Batch norm with stored statistics.
-#[derive(Module, Debug)]
-pub struct BatchNorm<B: NetworkBackend> {
-    weight: Param<Tensor<B, 1>>,
-    bias: Param<Tensor<B, 1>>,
-    running_mean: Param<Tensor<B, 1>>,
-    running_var: Param<Tensor<B, 1>>,
-    epsilon: f64,
-}
-
-impl<B: NetworkBackend> BatchNorm<B> {
-    /// Takes `name.weight`, `.bias`, `.running_mean` and `.running_var`.
-    pub fn new(
-        weights: &mut dyn Weights,
-        name: &str,
-        channels: usize,
-        epsilon: f64,
-        device: &B::Device,
-    ) -> Result<Self> {
-        let mut take = |part: &str| {
-            let name = format!("{name}.{part}");
-            parameter(weights, &name, &[channels], [channels], device)
-        };
-        Ok(Self {
-            weight: take("weight")?,
-            bias: take("bias")?,
-            running_mean: take("running_mean")?,
-            running_var: take("running_var")?,
-            epsilon,
-        })
-    }
-
-    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let channels = self.weight.dims()[0];
-        let scale = self.weight.val() / (self.running_var.val() + self.epsilon).sqrt();
-        let shift = self.bias.val() - self.running_mean.val() * scale.clone();
-        x * scale.reshape([1, channels, 1, 1]) + shift.reshape([1, channels, 1, 1])
-    }
-}
-
-/// Added to the variance by PyTorch's batch norms.
-pub const EPSILON: f64 = 1e-5;
 
 /// Convolution, batch norm, ReLU: `name.0`, `name.1`.
 #[derive(Module, Debug)]
@@ -189,8 +155,8 @@ impl<B: NetworkBackend> ConvNorm<B> {
         self
     }
 
-    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        relu(self.norm.forward(self.conv.forward(x)))
+    pub fn forward(&self, x: Tensor<B, 4>, mode: Mode<'_>) -> Tensor<B, 4> {
+        self.norm.forward_relu(self.conv.forward(x), mode)
     }
 }
 

@@ -4,9 +4,10 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 
+use super::super::mode::{BatchNorm, Mode};
 use super::super::operations::NetworkBackend;
 use super::super::weights::Weights;
-use super::layers::{BatchNorm, Conv};
+use super::layers::Conv;
 use crate::error::Result;
 
 /// Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input.
@@ -64,19 +65,20 @@ struct Block<B: NetworkBackend> {
 }
 
 impl<B: NetworkBackend> Block<B> {
-    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    fn forward(&self, x: Tensor<B, 4>, mode: Mode<'_>) -> Tensor<B, 4> {
         let active = |x| if self.swish { hard_swish(x) } else { relu(x) };
         let wide = match (&self.widen, &self.widen_norm) {
-            (Some(conv), Some(norm)) => active(norm.forward(conv.forward(x.clone()))),
+            (Some(conv), Some(norm)) => active(norm.forward(conv.forward(x.clone()), mode)),
             _ => x.clone(),
         };
-        let mut y = active(self.depthwise_norm.forward(self.depthwise.forward(wide)));
+        let deep = self.depthwise.forward(wide);
+        let mut y = active(self.depthwise_norm.forward(deep, mode));
         if let Some(squeeze) = &self.squeeze {
             let mean = y.clone().mean_dim(2).mean_dim(3);
             let gate = squeeze.expand.forward(relu(squeeze.reduce.forward(mean)));
             y = y * hard_sigmoid(gate);
         }
-        let out = self.narrow_norm.forward(self.narrow.forward(y));
+        let out = self.narrow_norm.forward(self.narrow.forward(y), mode);
         if self.beside { out + x } else { out }
     }
 }
@@ -176,18 +178,20 @@ impl<B: NetworkBackend> MobileNet<B> {
     }
 
     /// Features of the five resolutions, finest first.
-    pub fn forward(&self, x: Tensor<B, 4>) -> Vec<Tensor<B, 4>> {
-        let mut x = hard_swish(self.stem_norm.forward(self.stem.forward(x)));
+    pub fn forward(&self, x: Tensor<B, 4>, mode: Mode<'_>) -> Vec<Tensor<B, 4>> {
+        let mut x = hard_swish(self.stem_norm.forward(self.stem.forward(x), mode));
         let mut features = vec![];
         // After the first block, and after stages 1, 2 and 4.
         let ends = [0, 2, 5, 11];
         for (index, block) in self.blocks.iter().enumerate() {
-            x = block.forward(x);
+            x = block.forward(x, mode);
             if ends.contains(&index) {
                 features.push(x.clone());
             }
         }
-        features.push(hard_swish(self.last_norm.forward(self.last.forward(x))));
+        features.push(hard_swish(
+            self.last_norm.forward(self.last.forward(x), mode),
+        ));
         features
     }
 }

@@ -1,8 +1,7 @@
 //! Networks for single slices, with encoders that ImageNet weights exist for: those of Pivi et al.
 //!
 //! Names and shapes of parameters are those of segmentation_models.pytorch 0.6. What the paper calls a DeepLabV3 encoder is, in its
-//! published code, MobileNetV3-Large; the real DeepLabV3 and V3+ are here as well. Batch norms use their stored statistics: the
-//! networks run, they are not trained here yet.
+//! published code, MobileNetV3-Large; the real DeepLabV3 and V3+ are here as well.
 
 mod decoder;
 mod deeplab;
@@ -12,6 +11,7 @@ mod resnet;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 use self::decoder::{NestedDecoder, PlainDecoder};
 use self::deeplab::{DeepLab, DeepLabPlus};
@@ -19,11 +19,13 @@ use self::layers::Conv;
 use self::mobilenet::MobileNet;
 use self::resnet::ResNet;
 use super::Weights;
+use super::mode::Mode;
 use super::operations::NetworkBackend;
 use crate::error::Result;
 
 /// The encoder of a slice network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum EncoderKind {
     /// ResNet-34 (He et al. 2016).
     ResNet34,
@@ -34,7 +36,8 @@ pub enum EncoderKind {
 }
 
 /// What follows the encoder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum DecoderKind {
     /// U-Net (Ronneberger et al. 2015).
     UNet,
@@ -151,20 +154,21 @@ impl<B: NetworkBackend> PlanarNetwork<B> {
     }
 
     /// Logits (batch, class, y, x) of slices (batch, channel, y, x) whose sides are multiples of 32.
-    pub fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    pub fn forward(&self, x: Tensor<B, 4>, mode: Mode<'_>) -> Tensor<B, 4> {
         let features = match &self.encoder {
-            Encoder::ResNet(encoder) => encoder.forward(x),
-            Encoder::MobileNet(encoder) => encoder.forward(x),
+            Encoder::ResNet(encoder) => encoder.forward(x, mode),
+            Encoder::MobileNet(encoder) => encoder.forward(x, mode),
         };
-        match &self.decoder {
-            Decoder::Plain(decoder) => self.head.forward(decoder.forward(features)),
-            Decoder::Nested(decoder) => self.head.forward(decoder.forward(features)),
-            Decoder::DeepLab(decoder) => {
-                layers::enlarged(self.head.forward(decoder.forward(features)), 8)
-            }
-            Decoder::DeepLabPlus(decoder) => {
-                layers::enlarged(self.head.forward(decoder.forward(features)), 4)
-            }
+        let (decoded, factor) = match &self.decoder {
+            Decoder::Plain(decoder) => (decoder.forward(features, mode), 1),
+            Decoder::Nested(decoder) => (decoder.forward(features, mode), 1),
+            Decoder::DeepLab(decoder) => (decoder.forward(features, mode), 8),
+            Decoder::DeepLabPlus(decoder) => (decoder.forward(features, mode), 4),
+        };
+        let logits = self.head.forward(decoded);
+        match factor {
+            1 => logits,
+            factor => layers::enlarged(logits, factor),
         }
     }
 }

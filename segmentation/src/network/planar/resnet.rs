@@ -5,9 +5,10 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::module::max_pool2d;
 
+use super::super::mode::{BatchNorm, EPSILON, Mode};
 use super::super::operations::NetworkBackend;
 use super::super::weights::Weights;
-use super::layers::{BatchNorm, Conv, EPSILON};
+use super::layers::Conv;
 use crate::error::Result;
 
 /// Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input.
@@ -93,18 +94,19 @@ impl<B: NetworkBackend> Block<B> {
         })
     }
 
-    fn forward(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+    fn forward(&self, x: Tensor<B, 4>, mode: Mode<'_>) -> Tensor<B, 4> {
         let beside = match (&self.shortcut, &self.shortcut_norm) {
-            (Some(conv), Some(norm)) => norm.forward(conv.forward(x.clone())),
+            (Some(conv), Some(norm)) => norm.forward(conv.forward(x.clone()), mode),
             _ => x.clone(),
         };
         let last = self.convs.len() - 1;
         let mut y = x;
         for (index, (conv, norm)) in self.convs.iter().zip(&self.norms).enumerate() {
-            y = norm.forward(conv.forward(y));
-            if index < last {
-                y = relu(y);
-            }
+            let convolved = conv.forward(y);
+            y = match index < last {
+                true => norm.forward_relu(convolved, mode),
+                false => norm.forward(convolved, mode),
+            };
         }
         relu(y + beside)
     }
@@ -169,12 +171,15 @@ impl<B: NetworkBackend> ResNet<B> {
     }
 
     /// Features of the five resolutions, finest first.
-    pub fn forward(&self, x: Tensor<B, 4>) -> Vec<Tensor<B, 4>> {
-        let first = relu(self.stem_norm.forward(self.stem.forward(x)));
+    pub fn forward(&self, x: Tensor<B, 4>, mode: Mode<'_>) -> Vec<Tensor<B, 4>> {
+        let first = self.stem_norm.forward_relu(self.stem.forward(x), mode);
         let mut x = max_pool2d(first.clone(), [3; 2], [2; 2], [1; 2], [1; 2], false);
         let mut features = vec![first];
         for layer in &self.layers {
-            x = layer.blocks.iter().fold(x, |x, block| block.forward(x));
+            x = layer
+                .blocks
+                .iter()
+                .fold(x, |x, block| block.forward(x, mode));
             features.push(x.clone());
         }
         features
