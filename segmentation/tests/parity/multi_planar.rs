@@ -58,11 +58,7 @@ fn planes() {
     let (dim, span, offset) = (number("dim") as usize, number("span"), number("offset"));
     let volume = &arrays["vol"];
     // Axis by axis as the array stands: its first is the slowest.
-    let pixdim: Vec<f64> = arrays["pixdim"]
-        .values
-        .iter()
-        .map(|&v| f64::from(v))
-        .collect();
+    let pixdim = &arrays["pixdim"].values;
     let [nx, ny, nz] = [volume.shape[0], volume.shape[1], volume.shape[2]];
     let grid = Grid::axis_aligned([nx, ny, nz], [pixdim[0], pixdim[1], pixdim[2]]);
     let scan = Volume::from_fn(grid, |[i, j, k]| {
