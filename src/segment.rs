@@ -11,7 +11,7 @@ use segmentation::recipes::RecipeModel;
 use segmentation::total_segmentator::{self, Task};
 
 use crate::anatomy::Status;
-use crate::automatic::{self, Networks};
+use crate::automatic::{self, FolderModel, Networks};
 use crate::exit::Failure;
 use crate::output_dir::{check_file, write_file_with};
 use crate::plan::Bone;
@@ -28,6 +28,8 @@ pub struct SegmentRequest {
     pub task: Option<(Task, Vec<String>)>,
     /// Which folds run.
     pub folds: Folds,
+    /// Whether the pre-processing that a model was trained behind is done.
+    pub preprocessing: bool,
     /// How.
     pub options: Options,
     /// Where the network runs.
@@ -134,8 +136,8 @@ pub fn segment(request: &SegmentRequest, progress: &mut Progress) -> anyhow::Res
         found.retain(|found| found.volume_mm3 > 0.0);
         return Ok(found);
     }
-    if RecipeModel::is_in(folder) {
-        return by_recipe(request, folder, &scan, progress);
+    if FolderModel::is_special(folder) {
+        return by_folder(request, folder, &choice, &scan, progress);
     }
     let model = Model::open(folder, &choice)?;
     progress.stage("segment");
@@ -159,25 +161,29 @@ pub fn segment(request: &SegmentRequest, progress: &mut Progress) -> anyhow::Res
     Ok(found(&segmentation.labels, &segmentation.names))
 }
 
-/// Segments by a paper's network and writes the label map.
-fn by_recipe(
+/// Segments by a paper's network, or one behind a paper's pre-processing, and writes the label map.
+fn by_folder(
     request: &SegmentRequest,
     folder: &Path,
+    choice: &Choice,
     scan: &[Volume<f32>],
     progress: &mut Progress,
 ) -> anyhow::Result<Vec<Found>> {
     let [scan] = scan else {
         return Err(Failure::usage("the papers' networks take one --ct").into());
     };
-    if request.probabilities.is_some() || request.folds != Folds::All {
+    let one_network = RecipeModel::is_in(folder);
+    if request.probabilities.is_some() || (one_network && request.folds != Folds::All) {
         return Err(Failure::usage(
-            "--probabilities and --folds are for nnU-Net's model folders, not for the papers' networks",
+            "--probabilities and --folds are for plain nnU-Net models, not for the papers' own networks",
         )
         .into());
     }
-    let model = automatic::recipe_model(folder, network_device(request.device)?)?;
+    let model = FolderModel::open(folder, choice, request.preprocessing)?;
     progress.stage("segment");
-    let labels = model.segment(scan, &mut |done, planned| progress.part(done, planned))?;
+    let labels = model.segment(scan, &request.options, &mut |done, planned| {
+        progress.part(done, planned);
+    })?;
     progress.stage("write");
     write_file_with(&request.out, |path| write_labels(path, &labels))?;
     progress.finish();

@@ -10,6 +10,7 @@
 
 pub mod builtin;
 mod channels;
+pub mod coregistration;
 mod error;
 pub mod metrics;
 pub mod network;

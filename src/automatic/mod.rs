@@ -1,6 +1,7 @@
 //! A bone found in the scan by a network: the built-in ones, or a model of the user's.
 
 mod femur;
+mod folder;
 mod vertebra;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,13 +12,13 @@ use imaging::distance::distance_to_mask_mm;
 use imaging::orientation::crop;
 use imaging::{LabelMap, Mask, Volume};
 use segmentation::network::Device;
-use segmentation::nnunet::{Choice, Model, Options};
-use segmentation::recipes::RecipeModel;
+use segmentation::nnunet::{Choice, Options};
 
 pub use femur::{LEFT_FEMUR, RIGHT_FEMUR};
+pub use folder::{FolderModel, TEMPLATE};
 
 use crate::anatomy::Check;
-use crate::exit::{EndWith as _, Failure, Kind};
+use crate::exit::Failure;
 use crate::plan::{Bone, CalibrationSpec, LevelChoice, Subject};
 use crate::progress::Progress;
 use crate::provenance::sha256;
@@ -192,23 +193,6 @@ fn agreement(doubt_mm: Option<f64>) -> Check {
     }
 }
 
-/// A recipe's trained model in its folder.
-///
-/// # Errors
-/// A [`Failure`] of kind input for files that are missing or damaged.
-pub fn recipe_model(folder: &Path, device: Device) -> anyhow::Result<RecipeModel> {
-    let file = folder.join(RecipeModel::FILES[0]);
-    let text = std::fs::read_to_string(&file)
-        .with_context(|| format!("{}", file.display()))
-        .kind(Kind::Input)?;
-    let recipe = toml::from_str(&text)
-        .with_context(|| format!("{}", file.display()))
-        .kind(Kind::Input)?;
-    RecipeModel::open(folder, recipe, device)
-        .context("the model")
-        .kind(Kind::Input)
-}
-
 fn by_folder(
     scan: &Volume<f32>,
     folder: &Path,
@@ -216,27 +200,16 @@ fn by_folder(
     options: &Options,
     progress: &mut Progress,
 ) -> anyhow::Result<Labelled> {
-    let mut seen = |done, planned| progress.part(done, planned);
-    let (labels, names, files) = if RecipeModel::is_in(folder) {
-        let model = recipe_model(folder, device)?;
-        let labels = model.segment(scan, &mut seen);
-        let labels = labels.context("the scan").kind(Kind::Input)?;
-        (labels, model.names(), model.weight_files)
-    } else {
-        let choice = Choice {
-            device,
-            ..Choice::default()
-        };
-        let model = Model::open(folder, &choice)
-            .context("the model")
-            .kind(Kind::Input)?;
-        let found = model.segment(std::slice::from_ref(scan), options, &mut seen);
-        let mut found = found.context("the scan").kind(Kind::Input)?;
-        model.postprocessing.apply(&mut found.labels);
-        (found.labels, found.names, model.weight_files)
+    let choice = Choice {
+        device,
+        ..Choice::default()
     };
+    let model = FolderModel::open(folder, &choice, true)?;
+    let labels = model.segment(scan, options, &mut |done, planned| {
+        progress.part(done, planned);
+    })?;
     let mut weights = BTreeMap::new();
-    for file in &files {
+    for file in &model.weight_files {
         let parts = file.iter().rev().take(2).map(|part| part.to_string_lossy());
         let parts: Vec<_> = parts.collect();
         let name = parts.into_iter().rev().collect::<Vec<_>>().join("/");
@@ -245,7 +218,7 @@ fn by_folder(
     }
     Ok(Labelled {
         labels,
-        names,
+        names: model.names(),
         checks: vec![],
         cut: BTreeSet::new(),
         doubt_mm: None,

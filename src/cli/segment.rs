@@ -56,7 +56,7 @@ pub struct SegmentArgs {
     /// CT scan; several times for a model with several channels
     #[arg(long, value_name = "SCAN", required = true)]
     ct: Vec<PathBuf>,
-    /// builtin:femur, builtin:vertebra, or the folder of an nnU-Net v2 model; with --task, the folder that holds TotalSegmentator's Dataset folders
+    /// builtin:femur, builtin:vertebra, or a model folder: nnU-Net v2's, or one of `train`; with --task, the folder that holds TotalSegmentator's Dataset folders
     #[arg(long, value_name = "builtin:BONE|DIR")]
     model: String,
     /// A task of TotalSegmentator, whose weights lie in MODEL_DIR: total, total_3mm, total_6mm, total_v3, vertebrae_body …
@@ -86,6 +86,9 @@ pub struct SegmentArgs {
     /// Write how sure the built-in networks are of the surface: standard deviation between two looks, mm, near the surface
     #[arg(long, value_name = "doubt.nii.gz")]
     uncertainty: Option<PathBuf>,
+    /// Show the scan to the network as it is, though the model was trained behind a pre-processing
+    #[arg(long)]
+    no_preprocessing: bool,
     /// Replace existing files
     #[arg(long)]
     overwrite: bool,
@@ -119,6 +122,7 @@ impl SegmentArgs {
                 }
             },
             folds: self.folds.0.clone(),
+            preprocessing: !self.no_preprocessing,
             options: Options {
                 mirroring: self.mirroring == Mirroring::Auto,
                 step: self.step,

@@ -31,6 +31,13 @@ pub struct TrainArgs {
     /// the same classes
     #[arg(long, value_name = "MODEL_DIR")]
     initial_weights: Option<PathBuf>,
+    /// Split scans into single femora, mirror left ones and lay all on one before they are learned from (Saillard et al. 2024); on for the
+    /// saillard recipes
+    #[arg(long, conflicts_with = "no_preprocessing")]
+    preprocessing: bool,
+    /// Learn from scans as they are, whatever the recipe
+    #[arg(long)]
+    no_preprocessing: bool,
     /// Go on with a training that was stopped
     #[arg(long)]
     resume: bool,
@@ -76,6 +83,10 @@ impl TrainArgs {
             resume: self.resume,
             overwrite: self.overwrite,
             fold: self.fold,
+            preprocessing: match (self.preprocessing, self.no_preprocessing) {
+                (false, false) => None,
+                (wanted, _) => Some(wanted),
+            },
             initial: self.initial_weights.clone(),
             at_most: self.at_most_steps,
         };

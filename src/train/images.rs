@@ -357,7 +357,7 @@ pub(super) fn split<'a>(
 }
 
 /// Five parts of shuffled names, as even as they can be.
-fn drawn(names: &[String]) -> Vec<BTreeMap<String, Vec<String>>> {
+pub(super) fn drawn(names: &[String]) -> Vec<BTreeMap<String, Vec<String>>> {
     let mut order: Vec<usize> = (0..names.len()).collect();
     let mut random = Random::new(SPLIT_SEED, 0);
     for i in (1..order.len()).rev() {

@@ -1,6 +1,7 @@
 //! Training a network on CT painted on label maps: the plan, the loop around the trainer, the model folder it leaves.
 
 mod anatomy;
+mod coregistered;
 mod course;
 mod images;
 mod images_plan;
@@ -19,6 +20,8 @@ use anyhow::{Context as _, ensure};
 use rayon::prelude::*;
 use segmentation::training::{Parameters, Trainer};
 
+use crate::automatic::TEMPLATE;
+use crate::exit::Failure;
 use crate::output_dir::{PROVENANCE_FILE, write_file};
 use crate::progress::Progress;
 use crate::provenance::Provenance;
@@ -43,6 +46,8 @@ pub struct TrainRequest {
     pub overwrite: bool,
     /// Which cases are learned from, of scans with label maps.
     pub fold: Fold,
+    /// Whether scans are split into femora that are laid on one; as the plan says where there is nothing.
+    pub preprocessing: Option<bool>,
     /// A model to start from.
     pub initial: Option<PathBuf>,
     /// Stop after so many steps of this run, and as many more as lead to the next judgement.
@@ -60,6 +65,32 @@ const WEIGHTS: &str = "fold_0/checkpoint_final.safetensors";
 /// # Errors
 /// When the data cannot be read, or files cannot be written.
 pub fn train(request: &TrainRequest, progress: &mut Progress) -> anyhow::Result<Judgement> {
+    let wanted = match &request.plan {
+        AnyPlan::Recipe(recipe) => request.preprocessing.unwrap_or(recipe.coregistered),
+        _ => request.preprocessing.unwrap_or(false),
+    };
+    let template = request.out.join(TEMPLATE);
+    if !wanted && !request.resume && template.is_file() {
+        // What an earlier training laid its scans on.
+        std::fs::remove_file(&template).with_context(|| format!("{}", template.display()))?;
+    }
+    let single;
+    let request = match (&request.plan, wanted) {
+        (AnyPlan::Painted(_), true) => {
+            return Err(Failure::usage(
+                "--preprocessing is for scans with label maps; painting plans make their own",
+            )
+            .into());
+        }
+        (_, false) => request,
+        (_, true) => {
+            single = TrainRequest {
+                data: coregistered::prepare(request, progress)?,
+                ..request.clone()
+            };
+            &single
+        }
+    };
     match &request.plan {
         AnyPlan::Painted(plan) => train_painted(plan, request, progress),
         AnyPlan::Images(plan) => images::train(plan, request, progress),

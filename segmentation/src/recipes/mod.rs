@@ -42,6 +42,9 @@ pub struct Recipe {
     /// Spacing of the voxels the network sees, mm, along left-right, back-front and foot-head; the scan's own where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spacing_mm: Option<[f64; 3]>,
+    /// Whether scans are first split into single femora that are laid on one ([`crate::coregistration`]).
+    #[serde(default)]
+    pub coregistered: bool,
     /// Samples of a step.
     pub batch: usize,
     /// Epochs.
