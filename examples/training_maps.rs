@@ -26,10 +26,13 @@ const HELD_OUT: [&str; 5] = ["a84", "s13", "s17", "s21", "s25"];
 const EVERY: usize = 3;
 /// In the map of vertebrae, hips are named by their number and this.
 const HIPS_FROM: u16 = 100;
-/// How often the one real vertebra stands among twelve synthetic spines.
-const L2_COPIES: usize = 5;
 /// VerSe number of L2.
 const L2: u16 = 21;
+/// Distances of a vertebra to the next, mm, at which four copies of the one real vertebra make a spine: its joints nearly fit themselves.
+const STACKS_MM: [f64; 4] = [34.0, 36.0, 38.0, 40.0];
+/// Copies in such a spine, and the number of the lowest.
+const STACKED: usize = 4;
+const LOWEST: u16 = 23;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -79,11 +82,12 @@ fn vertebra(out: &Path, hips: &Path, l2: &Path) -> anyhow::Result<()> {
     let map = imaging::read_labels(l2)?;
     // Its discs are 5 and 6.
     let map = map.map(|&label| if (1..=4).contains(&label) { L2 } else { 0 });
-    // Samples are drawn from all files alike.
-    for copy in 1..=L2_COPIES {
-        write(&folders[0], &format!("l2-{copy}"), &map)?;
+    write(&folders[0], "l2-1", &map)?;
+    for apart_mm in STACKS_MM {
+        let spine = stacked(&map, apart_mm);
+        write(&folders[0], &format!("l2x4-{apart_mm:.0}"), &spine)?;
     }
-    for (folder, seeds) in folders.iter().zip([501..513, 601..604]) {
+    for (folder, seeds) in folders.iter().zip([501..517, 601..604]) {
         for seed in seeds {
             let options = Options {
                 seed,
@@ -97,6 +101,24 @@ fn vertebra(out: &Path, hips: &Path, l2: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Copies of a vertebra one above the other; where two overlap, the lower one stays. The map's third axis runs from foot to head.
+fn stacked(one: &LabelMap, apart_mm: f64) -> LabelMap {
+    let step = (apart_mm / one.grid.spacing_mm[2]).round() as usize;
+    let mut grid = one.grid.clone();
+    grid.size[2] += step * (STACKED - 1);
+    let mut spine = LabelMap::filled(grid, 0);
+    for copy in 0..STACKED {
+        for (voxel, _) in one.data.iter().enumerate().filter(|(_, label)| **label > 0) {
+            let [i, j, k] = one.grid.voxel(voxel);
+            let to = spine.grid.index(i, j, k + copy * step);
+            if spine.data[to] == 0 {
+                spine.data[to] = LOWEST - copy as u16;
+            }
+        }
+    }
+    spine
 }
 
 /// `labelsTr` and `labelsTs`.

@@ -27,9 +27,9 @@ pub struct TrainArgs {
     /// Fold of scans with label maps: 0 to 4 leaves out a fifth and predicts it at the end; all
     #[arg(long, value_name = "K|all", default_value = "0")]
     fold: Fold,
-    /// Start from the weights of this model (fine-tuning) and, on scans, its plans; its heads are made anew unless a painting plan has
-    /// the same classes
-    #[arg(long, value_name = "MODEL_DIR")]
+    /// Start from the weights of this model (fine-tuning) and, for nnU-Net's plans, with its plans; its heads are made anew unless a painting
+    /// plan has the same classes. For the papers' recipes a folder they left, or a .safetensors file of an ImageNet encoder
+    #[arg(long, value_name = "MODEL_DIR|FILE")]
     initial_weights: Option<PathBuf>,
     /// Split scans into single femora, mirror left ones and lay all on one before they are learned from (Saillard et al. 2024); on for the
     /// saillard recipes

@@ -149,13 +149,64 @@ pub(super) fn train(
     Ok(last)
 }
 
-/// The weights of another trained recipe, all of them: what does not fit by name and shape is made anew.
-fn given(folder: &Path, network: &str) -> anyhow::Result<Parameters> {
-    let file = folder.join(RecipeModel::weights_file(network));
+/// Weights to start from: those of another trained recipe in its folder, or of an ImageNet encoder in a `.safetensors` file under the names
+/// of torchvision (ResNet) or timm (MobileNetV3). What does not fit by name and shape is made anew.
+fn given(path: &Path, network: &str) -> anyhow::Result<Parameters> {
+    let is_file = path.is_file();
+    let file = match is_file {
+        true => path.to_owned(),
+        false => path.join(RecipeModel::weights_file(network)),
+    };
     let (weights, _) = segmentation::network::Stored::read_safetensors(&file)
         .context("the model to start from")
         .kind(Kind::Input)?;
-    Ok(super::images::parameters(weights, |_| true))
+    if !is_file {
+        return Ok(super::images::parameters(weights, |_| true));
+    }
+    let mut parameters = Parameters::default();
+    let mut count = 0;
+    let all = weights.into_all();
+    let mobile = all.contains_key("conv_stem.weight");
+    for (name, (shape, values)) in all {
+        let Some(name) = encoder_name(&name, mobile) else {
+            continue;
+        };
+        // A filter of three colours sees one channel as their sum.
+        let (shape, values) = match shape[..] {
+            [outputs, 3, height, width] => {
+                let size = height * width;
+                let sums = values.chunks_exact(3 * size).flat_map(|filter| {
+                    (0..size).map(|i| filter[i] + filter[size + i] + filter[2 * size + i])
+                });
+                (vec![outputs, 1, height, width], sums.collect())
+            }
+            _ => (shape, values),
+        };
+        parameters.insert(name, shape, values);
+        count += 1;
+    }
+    if count == 0 {
+        return Err(Failure::input(format!(
+            "{}: holds no weights of a ResNet or MobileNetV3 encoder under the names of torchvision or timm (such as layer1.0.conv1.weight or blocks.0.0.conv_dw.weight)",
+            file.display()
+        ))
+        .into());
+    }
+    Ok(parameters)
+}
+
+/// The name in our networks of a parameter of a MobileNet of timm or a ResNet of torchvision; none for what is not of the encoder.
+fn encoder_name(name: &str, mobile: bool) -> Option<String> {
+    let parts: (&str, &[&str]) = match mobile {
+        true => ("encoder.model", &["conv_stem", "bn1", "blocks"]),
+        false => (
+            "encoder",
+            &["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"],
+        ),
+    };
+    let first = name.split('.').next()?;
+    let (prefix, known) = parts;
+    known.contains(&first).then(|| format!("{prefix}.{name}"))
 }
 
 /// The threshold of the probabilities, by Youden's J over voxels of the cases kept for judging.
@@ -181,4 +232,32 @@ fn choose_threshold(
     }
     fitted.choose_threshold(&scores);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use segmentation::network::Stored;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn colours_become_one_channel_and_heads_stay_out() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("imagenet.safetensors");
+        let mut stored = Stored::default();
+        let filters: Vec<f32> = (0..2 * 3 * 4).map(|v| v as f32).collect();
+        stored.insert("conv1.weight".into(), vec![2, 3, 2, 2], filters);
+        stored.insert("layer1.0.bn1.weight".into(), vec![2], vec![5.0, 6.0]);
+        stored.insert("fc.weight".into(), vec![2, 2], vec![1.0; 4]);
+        stored
+            .write_safetensors(&file, &BTreeMap::new(), false)
+            .expect("a file");
+        let given = given(&file, "fold_0").expect("weights");
+        assert_eq!(given.count(), 8 + 2);
+        // 0 + 4 + 8 … of the first filter, 12 + 16 + 20 … of the second.
+        let wanted: f64 = (0..24).map(f64::from).sum();
+        assert_eq!(given.sum("encoder.conv1.weight"), Some(wanted));
+        assert_eq!(given.sum("encoder.layer1.0.bn1.weight"), Some(11.0));
+        assert_eq!(given.sum("fc.weight"), None);
+    }
 }

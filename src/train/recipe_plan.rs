@@ -282,11 +282,11 @@ fn small(recipe: Recipe) -> Recipe {
             }
         }
         Method::Triplanar(own) => {
-            own.side = 16;
+            own.side = 24;
             own.features = 8;
             small.batch = 64;
             small.judged_samples = 600;
-            (small.rate, small.epochs, small.epoch_steps) = (2e-2, 6, Some(100));
+            (small.rate, small.epochs, small.epoch_steps) = (2e-2, 10, Some(200));
         }
     }
     small

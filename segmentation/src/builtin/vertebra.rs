@@ -204,9 +204,55 @@ fn instances(bodies: &Mask, ahead: &Volume<f32>) -> Result<LabelMap> {
     let mut body_first = bodies.clone();
     keep(&mut body_first, &bone);
     let grown = flooded(&seeds, &body_first, &depth);
-    let grown = arches(&grown, &bone, &depth);
+    let grown = arches(&with_bone_from_outside(&grown, &bone), &bone, &depth);
     let layer = grown_by_one(&grown, &bone);
-    Ok(flooded(&grown, &layer, &Volume::filled(bone.grid, 0.0)))
+    let all = flooded(&grown, &layer, &Volume::filled(bone.grid, 0.0));
+    Ok(without_bone_from_outside(all, cores.len() as u16))
+}
+
+/// Labels of bone that enters at the head's end and at the foot's end and is no body: arches whose bodies may lie outside.
+const FROM_ABOVE: u16 = u16::MAX - 1;
+const FROM_BELOW: u16 = u16::MAX;
+/// A body further from the foot's end than this has a neighbour whose body must be in sight too, mm: a disc and some of a body.
+const NEXT_MM: f64 = 15.0;
+
+/// The labels of bodies, and of bone that enters at the ends. Below, an arch ends behind the next body: its tip may be the last one's
+/// own, unless there is room for the next.
+fn with_bone_from_outside(bodies: &LabelMap, bone: &Mask) -> LabelMap {
+    let grid = &bodies.grid;
+    let slice = grid.size[0] * grid.size[1];
+    let lowest = bodies.data.iter().position(|&label| label > 0);
+    let room = lowest.map_or(0.0, |voxel| (voxel / slice) as f64 * grid.spacing_mm[2]);
+    let mut labels = bodies.clone();
+    let mut seed = |range: std::ops::Range<usize>, label: u16| {
+        for voxel in range {
+            if bone.data[voxel] && labels.data[voxel] == 0 {
+                labels.data[voxel] = label;
+            }
+        }
+    };
+    seed(grid.len() - slice..grid.len(), FROM_ABOVE);
+    if room > NEXT_MM {
+        seed(0..slice, FROM_BELOW);
+    }
+    labels
+}
+
+/// Bone from outside is the outermost body's where that body reaches the same end, and else nobody's.
+fn without_bone_from_outside(mut labels: LabelMap, last: u16) -> LabelMap {
+    let slice = labels.grid.size[0] * labels.grid.size[1];
+    let ends = [
+        (FROM_ABOVE, 1, labels.data.len() - slice..labels.data.len()),
+        (FROM_BELOW, last, 0..slice),
+    ];
+    for (label, body, end) in ends {
+        let reaches = labels.data[end].contains(&body);
+        let owner = if reaches { body } else { 0 };
+        for value in labels.data.iter_mut().filter(|value| **value == label) {
+            *value = owner;
+        }
+    }
+    labels
 }
 
 /// Leaves of a mask what lies in another on the same grid.
@@ -519,6 +565,37 @@ mod tests {
             assert_eq!(found.at(4, 25, 30), 1);
             assert_eq!(found.at(3, 25, 30), 0);
         }
+    }
+
+    #[test]
+    fn an_arch_without_a_body_is_nobodys() {
+        let (bodies, ahead, truth) = two(false);
+        // The upper vertebra's body is out of sight, its arch is not.
+        let above = |at: [usize; 3]| truth.at(at[0], at[1], at[2]) == 1;
+        let bodies = Volume::from_fn(bodies.grid.clone(), |at @ [i, j, k]| {
+            bodies.at(i, j, k) && !above(at)
+        });
+        // It enters from above, and touches the lower one's arch in a joint.
+        let ahead = Volume::from_fn(ahead.grid.clone(), |at @ [i, j, k]| {
+            let arch = (8..22).contains(&i) && (6..20).contains(&j) && k > 24;
+            let joint = (10..13).contains(&i) && (10..13).contains(&j) && (17..25).contains(&k);
+            match (arch || joint, above(at) && j >= 20) {
+                (true, _) => 0.9,
+                (_, true) => -0.9,
+                _ => ahead.at(i, j, k),
+            }
+        });
+        let found = instances(&bodies, &ahead).expect("instances");
+        assert_eq!(found.labels(), [1]);
+        let count = |wanted: u16, low: usize, high: usize| {
+            let voxels = found.data.iter().enumerate();
+            let own = voxels.filter(|(index, label)| {
+                **label == wanted && (low..high).contains(&found.grid.voxel(*index)[2])
+            });
+            own.count()
+        };
+        assert!(count(1, 0, 18) >= truth.select(&[2]).count());
+        assert_eq!(count(1, 26, 44), 0, "nothing of the upper arch");
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub enum NormPlacement {
     AfterBoth,
 }
 
+/// Stages of the deepest network.
+pub const MOST_STAGES: usize = 8;
+
 /// Everything that fixes the shape of such a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchArchitecture {
@@ -44,7 +47,7 @@ pub struct BatchArchitecture {
 impl BatchArchitecture {
     /// By how much each axis shrinks to the deepest stage.
     pub fn factor(&self) -> [usize; 3] {
-        let factor = 1 << (self.features.len().max(1) - 1);
+        let factor = 1 << (self.features.len().clamp(1, MOST_STAGES) - 1);
         let along_z = if self.dimensions == 3 { factor } else { 1 };
         [along_z, factor, factor]
     }
@@ -208,9 +211,12 @@ impl<B: NetworkBackend> BatchUNet<B> {
         device: &B::Device,
     ) -> Result<Self> {
         let features = &whole.features;
-        if features.len() < 2 || features.contains(&0) || !(2..=3).contains(&whole.dimensions) {
+        if !(2..=MOST_STAGES).contains(&features.len())
+            || features.iter().any(|n| !(1..=4096).contains(n))
+            || !(2..=3).contains(&whole.dimensions)
+        {
             return Err(Error::Parameter(format!(
-                "features {features:?} in {} dimensions; two or more stages in 2 or 3 are possible",
+                "features {features:?} in {} dimensions; two to {MOST_STAGES} stages of 1 to 4096 in 2 or 3 are possible",
                 whole.dimensions
             )));
         }

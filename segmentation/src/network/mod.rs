@@ -21,6 +21,7 @@ mod topology;
 mod unet;
 mod weights;
 
+pub(crate) use batch_unet::MOST_STAGES;
 pub use batch_unet::{BatchArchitecture, NormPlacement};
 pub(crate) use mode::{Learning, Mode};
 pub use operations::NetworkBackend;

@@ -16,7 +16,7 @@ use super::deformation::Shown;
 use super::model::{View, softmax};
 use crate::error::{Error, Result};
 use crate::metrics::two_nearest;
-use crate::network::{BatchArchitecture, Network, NormPlacement, Topology};
+use crate::network::{BatchArchitecture, MOST_STAGES, Network, NormPlacement, Topology};
 use crate::training::{Random, Sample, Samples};
 
 /// Planes of a few directions.
@@ -165,7 +165,7 @@ impl Planes {
         let wanted_span = quantile(lengths.collect(), 0.75);
         let spacings = grids().flat_map(|grid| grid.spacing_mm).collect();
         let resolution = quantile(spacings, self.resolution_quantile);
-        let factor = 1 << (self.features.len().max(1) - 1);
+        let factor = 1 << (self.features.len().clamp(1, MOST_STAGES) - 1);
         let wanted = wanted_span / resolution;
         let dim = ((wanted / factor as f64).round() as usize * factor)
             .clamp(self.pixels[0], self.pixels[1]);
@@ -201,26 +201,15 @@ impl Planes {
         let voxels = grid.len();
         let pixels = view.dim * view.dim;
         let mut sums = vec![0.0f32; outputs * voxels];
+        let nearest = |along: f64, count: usize, half: f64| {
+            let step = 2.0 * half / (count - 1) as f64;
+            let place = ((along + half) / step).round();
+            (place >= 0.0 && place < count as f64).then_some(place as usize)
+        };
         for (number, &normal) in view.normals.iter().enumerate() {
             let basis = plane_basis(normal);
-            // Probabilities of the planes (plane, class, row, column).
-            let mut stack = Vec::with_capacity(count * outputs * pixels);
-            for (done, &offset) in offsets.iter().enumerate() {
-                let points = plane_points(&basis, view.dim, span_mm, offset);
-                let image = points
-                    .iter()
-                    .map(|&point| sampled(&case.image, point, outside))
-                    .collect();
-                let mut logits = network.forward(image, [1, 1, 1, view.dim, view.dim])?;
-                softmax(&mut logits, outputs);
-                stack.extend_from_slice(&logits);
-                progress(number * count + done + 1, view.normals.len() * count);
-            }
-            let nearest = |along: f64, count: usize, half: f64| {
-                let step = 2.0 * half / (count - 1) as f64;
-                let place = ((along + half) / step).round();
-                (place >= 0.0 && place < count as f64).then_some(place as usize)
-            };
+            // What each plane is asked: voxels and their pixels.
+            let mut asked: Vec<Vec<[u32; 2]>> = vec![vec![]; count];
             for voxel in 0..voxels {
                 let point = centred(grid, grid.voxel(voxel).map(|n| n as f64));
                 let [row, column, plane] =
@@ -232,13 +221,29 @@ impl Planes {
                 );
                 match found {
                     (Some(plane), Some(row), Some(column)) => {
-                        for class in 0..outputs {
-                            let from = (plane * outputs + class) * pixels + row * view.dim + column;
-                            sums[class * voxels + voxel] += stack[from];
-                        }
+                        asked[plane].push([voxel as u32, (row * view.dim + column) as u32]);
                     }
                     // Beyond the planes there is background.
                     _ => sums[voxel] += 1.0,
+                }
+            }
+            for (done, (&offset, asked)) in offsets.iter().zip(&asked).enumerate() {
+                progress(number * count + done + 1, view.normals.len() * count);
+                if asked.is_empty() {
+                    continue;
+                }
+                let points = plane_points(&basis, view.dim, span_mm, offset);
+                let image = points
+                    .iter()
+                    .map(|&point| sampled(&case.image, point, outside))
+                    .collect();
+                let mut logits = network.forward(image, [1, 1, 1, view.dim, view.dim])?;
+                softmax(&mut logits, outputs);
+                for &[voxel, pixel] in asked {
+                    for class in 0..outputs {
+                        sums[class * voxels + voxel as usize] +=
+                            logits[class * pixels + pixel as usize];
+                    }
                 }
             }
         }

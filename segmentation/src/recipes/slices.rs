@@ -8,8 +8,8 @@ use super::deformation::Shown;
 use super::model::softmax;
 use crate::error::{Error, Result};
 use crate::network::{
-    BatchArchitecture, DecoderKind, EncoderKind, Network, NormPlacement, PlanarArchitecture,
-    Topology,
+    BatchArchitecture, DecoderKind, EncoderKind, MOST_STAGES, Network, NormPlacement,
+    PlanarArchitecture, Topology,
 };
 use crate::training::{Sample, Samples};
 
@@ -142,7 +142,7 @@ impl Slices {
     /// Lengths of slices must be multiples of this.
     fn factor(&self) -> usize {
         match &self.network {
-            SliceKind::UNet { features } => 1 << (features.len().max(1) - 1),
+            SliceKind::UNet { features } => 1 << (features.len().clamp(1, MOST_STAGES) - 1),
             SliceKind::Pretrained { .. } => 32,
         }
     }
