@@ -20,6 +20,7 @@ pub use femur::{Femora, Femur, FoundFemora};
 use surface::doubt_mm;
 pub use vertebra::{FoundVertebrae, Vertebra, Vertebrae};
 
+use crate::coregistration::mirrored;
 use crate::error::{Error, Result};
 use crate::network::Device;
 use crate::nnunet::{Files, Model, Options, Segmentation};
@@ -177,18 +178,6 @@ impl Stages {
             on_part,
             doubt_mm,
         })
-    }
-}
-
-/// The mirror image along the first array axis, on the same grid.
-fn mirrored<T: Copy>(volume: &Volume<T>) -> Volume<T> {
-    let mut data = volume.data.clone();
-    for row in data.chunks_mut(volume.grid.size[0].max(1)) {
-        row.reverse();
-    }
-    Volume {
-        grid: volume.grid.clone(),
-        data,
     }
 }
 

@@ -134,7 +134,7 @@ fn lower_shafts(bone: &Mask, low: usize, high: usize) -> Vec<f64> {
 }
 
 /// The mirror image along the first array axis, on the same grid.
-fn mirrored<T: Copy>(volume: &Volume<T>) -> Volume<T> {
+pub(crate) fn mirrored<T: Copy>(volume: &Volume<T>) -> Volume<T> {
     let mut data = volume.data.clone();
     for row in data.chunks_mut(volume.grid.size[0].max(1)) {
         row.reverse();

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::block::{Convolution, parameter};
 use super::mode::{BatchNorm, EPSILON, Mode};
 use super::operations::NetworkBackend;
-use super::{Architecture, Kind, Weights};
+use super::{Architecture, Weights};
 use crate::error::{Error, Result};
 
 /// Where norms stand.
@@ -56,20 +56,8 @@ impl BatchArchitecture {
         [if self.dimensions == 3 { 2 } else { 1 }, 2, 2]
     }
 
-    /// What layers are told of the whole: only the number of axes counts to them.
     fn layers(&self) -> Architecture {
-        Architecture {
-            kind: Kind::Plain,
-            dimensions: self.dimensions,
-            inputs: self.inputs,
-            outputs: self.outputs,
-            features: self.features.clone(),
-            kernels: vec![],
-            strides: vec![],
-            encoder: vec![],
-            decoder: vec![],
-            bias: true,
-        }
+        Architecture::of_layers(self.dimensions)
     }
 }
 

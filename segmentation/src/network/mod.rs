@@ -68,6 +68,22 @@ pub struct Architecture {
 }
 
 impl Architecture {
+    /// What single layers are told of a network whose shape is fixed elsewhere: only the number of axes counts to them.
+    pub(crate) fn of_layers(dimensions: usize) -> Self {
+        Self {
+            kind: Kind::Plain,
+            dimensions,
+            inputs: 0,
+            outputs: 0,
+            features: vec![],
+            kernels: vec![],
+            strides: vec![],
+            encoder: vec![],
+            decoder: vec![],
+            bias: true,
+        }
+    }
+
     /// Why no network has this shape, if none has.
     pub(crate) fn check(&self) -> std::result::Result<(), String> {
         let stages = self.features.len();

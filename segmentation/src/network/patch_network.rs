@@ -11,7 +11,7 @@ use super::batch_unet::pooled;
 use super::block::{Convolution, parameter};
 use super::mode::{Mode, dropped};
 use super::operations::NetworkBackend;
-use super::{Architecture, Kind, Weights};
+use super::{Architecture, Weights};
 use crate::error::{Error, Result};
 
 /// Everything that fixes the shape of such a network.
@@ -90,18 +90,7 @@ impl<B: NetworkBackend> PatchNetwork<B> {
                 "patches of {side} pixels, {features} features; sides are multiples of four"
             )));
         }
-        let layers = Architecture {
-            kind: Kind::Plain,
-            dimensions: 2,
-            inputs,
-            outputs,
-            features: vec![],
-            kernels: vec![],
-            strides: vec![],
-            encoder: vec![],
-            decoder: vec![],
-            bias: true,
-        };
+        let layers = Architecture::of_layers(2);
         let wide = 2 * features;
         let channels = [
             [inputs, features],
