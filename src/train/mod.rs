@@ -65,13 +65,10 @@ const WEIGHTS: &str = "fold_0/checkpoint_final.safetensors";
 /// # Errors
 /// When the data cannot be read, or files cannot be written.
 pub fn train(request: &TrainRequest, progress: &mut Progress) -> anyhow::Result<Judgement> {
-    let wanted = match &request.plan {
-        AnyPlan::Recipe(recipe) => request.preprocessing.unwrap_or(recipe.coregistered),
-        _ => request.preprocessing.unwrap_or(false),
-    };
+    let wanted = preprocessed(request)?;
     let template = request.out.join(TEMPLATE);
-    if !wanted && !request.resume && template.is_file() {
-        // What an earlier training laid its scans on.
+    if !wanted && template.is_file() {
+        // What a training that is replaced laid its scans on.
         std::fs::remove_file(&template).with_context(|| format!("{}", template.display()))?;
     }
     let single;
@@ -95,6 +92,34 @@ pub fn train(request: &TrainRequest, progress: &mut Progress) -> anyhow::Result<
         AnyPlan::Painted(plan) => train_painted(plan, request, progress),
         AnyPlan::Images(plan) => images::train(plan, request, progress),
         AnyPlan::Recipe(recipe) => recipe::train(recipe, request, progress),
+    }
+}
+
+/// Whether scans are laid on a template: as asked, else as the model folder was begun, else as the plan says. All that shares a folder,
+/// folds and a training that goes on, learns from scans of one kind.
+fn preprocessed(request: &TrainRequest) -> anyhow::Result<bool> {
+    let own = match &request.plan {
+        AnyPlan::Recipe(recipe) => recipe.coregistered,
+        _ => false,
+    };
+    let begun = ["plans.json", "recipe.toml"]
+        .iter()
+        .any(|file| request.out.join(file).is_file());
+    if !begun || request.overwrite {
+        return Ok(request.preprocessing.unwrap_or(own));
+    }
+    let before = request.out.join(TEMPLATE).is_file();
+    match request.preprocessing {
+        Some(asked) if asked != before => Err(Failure::usage(format!(
+            "{} was begun {} pre-processing",
+            request.out.display(),
+            if before { "behind" } else { "without" }
+        ))
+        .with_help(
+            "leave the choice to the folder, take another --out, or replace it with --overwrite",
+        )
+        .into()),
+        _ => Ok(before),
     }
 }
 

@@ -315,4 +315,46 @@ mod tests {
             assert_eq!(built_in(name), None, "{name}");
         }
     }
+
+    #[test]
+    fn what_cannot_be_shown_is_refused() {
+        type Change = fn(&mut Recipe);
+        let cases: [(&str, &str, Change); 6] = [
+            ("saillard-2d", "`low` must be below", |r| {
+                r.normalisation = Normalisation::ClippedRange {
+                    low: 5.0,
+                    high: -5.0,
+                };
+            }),
+            ("saillard-3d", "`slice_range` is for", |r| {
+                r.normalisation = Normalisation::SliceRange {
+                    below: -3024.0,
+                    becomes: -1000.0,
+                };
+            }),
+            ("saillard-3d", "`epoch_steps` is missing", |r| {
+                r.epoch_steps = None
+            }),
+            ("hallyburton-triplanar", "not for the method", |r| {
+                r.affine = Some(AFFINE)
+            }),
+            ("saillard-2d", "`scale` holds", |r| {
+                r.affine = Some(Affine {
+                    scale: [0.0, 1.0],
+                    ..AFFINE
+                });
+            }),
+            ("xu-planes", "multiples of", |r| {
+                if let Method::Planes(own) = &mut r.method {
+                    own.pixels = [0, 64];
+                }
+            }),
+        ];
+        for (name, reason, change) in cases {
+            let mut recipe = built_in(name).expect("a recipe");
+            change(&mut recipe);
+            let error = recipe.check().expect_err(reason).to_string();
+            assert!(error.contains(reason), "{name}: {error}");
+        }
+    }
 }

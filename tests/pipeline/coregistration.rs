@@ -114,6 +114,11 @@ fn a_network_behind_it_finds_both_femora() {
     let model = directory.path().join("model");
     train(0, &plan, &set, &model, &["--fold", "all"]);
     assert!(model.join("template.nii.gz").is_file());
+    // What a folder was begun with stays.
+    let asked = ["--fold", "all", "--resume", "--no-preprocessing"];
+    let refused = train(2, &plan, &set, &model, &asked);
+    assert!(refused.contains("behind pre-processing"), "{refused}");
+    assert!(model.join("template.nii.gz").is_file());
     let (scan, labels) = hip(45, true);
     let file = directory.path().join("scan.nii.gz");
     imaging::write_volume(&file, &scan).expect("an image");

@@ -5,6 +5,7 @@
 //! the weights in `assets`: plan, seed, learning curve.
 
 mod femur;
+mod instances;
 mod surface;
 mod vertebra;
 

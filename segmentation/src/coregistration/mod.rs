@@ -21,6 +21,7 @@ use rayon::prelude::*;
 pub use affine::{AffineMap, register};
 
 use crate::error::{Error, Result};
+use crate::recipes::respaced;
 
 /// Median voxel of the paper's femora, mm, along left-right, back-front and foot-head.
 pub const VOXEL_MM: [f64; 3] = [0.78, 0.78, 0.67];
@@ -190,16 +191,7 @@ impl Template {
         if side == Side::Left {
             part = mirrored(&part);
         }
-        // The paper's voxels over the same box.
-        let mut target = part.grid.clone();
-        for axis in 0..3 {
-            let length = target.size[axis] as f64 * target.spacing_mm[axis];
-            target.size[axis] = ((length / VOXEL_MM[axis]).round() as usize).max(1);
-        }
-        let corner =
-            Vector3::from_fn(|axis, _| 0.5 * (VOXEL_MM[axis] / target.spacing_mm[axis] - 1.0));
-        target.origin_mm = part.grid.to_world(corner);
-        target.spacing_mm = VOXEL_MM;
+        let target = respaced(&part.grid, VOXEL_MM)?;
         let image = volume_or_linear(&part, &target);
         Ok(Self { image })
     }

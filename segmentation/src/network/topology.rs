@@ -87,7 +87,10 @@ impl Topology {
             }
         };
         let flat = matches!(self, Self::Planar(_));
-        let fits = patch.iter().zip(factor).all(|(n, f)| n.is_multiple_of(f));
+        let fits = patch
+            .iter()
+            .zip(factor)
+            .all(|(&n, f)| n > 0 && n.is_multiple_of(f));
         match fits && !(flat && patch[0] != 1) {
             true => Ok(()),
             false => Err(Error::Parameter(format!(

@@ -100,6 +100,10 @@ pub struct Case {
     pub image: Volume<f32>,
     /// The labels; all 0 where there are none.
     pub labels: LabelMap,
+    /// Its least number, which lies beyond its borders too.
+    pub(super) least: f32,
+    /// The scan's own grid along RAS+ axes.
+    pub(super) upright: Grid,
 }
 
 impl Case {
@@ -122,6 +126,7 @@ impl Case {
             return Err(Error::Image("the scan holds no voxel".into()));
         }
         let mut image = reorient(scan, RAS)?;
+        let upright = image.grid.clone();
         let mut map = match labels {
             Some(labels) => {
                 scan.grid.check_same(&labels.grid)?;
@@ -137,7 +142,12 @@ impl Case {
             }
         }
         normalisation.apply(&mut image.data);
-        Ok(Self { image, labels: map })
+        Ok(Self {
+            least: image.data.iter().copied().fold(f32::INFINITY, f32::min),
+            image,
+            labels: map,
+            upright,
+        })
     }
 
     /// Lengths along z, y, x.
@@ -148,7 +158,7 @@ impl Case {
 }
 
 /// A grid over the same box with other voxels, both boxes beginning at the same corner.
-fn respaced(grid: &Grid, spacing_mm: [f64; 3]) -> Result<Grid> {
+pub(crate) fn respaced(grid: &Grid, spacing_mm: [f64; 3]) -> Result<Grid> {
     let mut target = grid.clone();
     for axis in 0..3 {
         let length = grid.size[axis] as f64 * grid.spacing_mm[axis];

@@ -20,6 +20,7 @@ mod triplanar;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use case::respaced;
 pub use case::{Case, Normalisation};
 pub use deformation::{Affine, Elastic};
 pub use model::{Fitted, RecipeModel, View};
@@ -31,7 +32,7 @@ pub use triplanar::Triplanar;
 
 use crate::error::{Error, Result};
 use crate::network::Topology;
-use crate::training::{Optimiser, Samples, Schedule, TrainPlan};
+use crate::training::{Optimiser, Random, Sample, Samples, Schedule, TrainPlan};
 
 /// How a paper trains and uses its network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -146,12 +147,44 @@ impl Recipe {
                 "`loss` holds two weights, one of them positive".into(),
             ));
         }
+        self.check_samples()?;
         match &self.method {
             Method::Slices(own) => own.check(),
             Method::Volumetric(own) => own.check(),
             Method::Planes(own) => own.check(),
             Method::Triplanar(own) => own.check(),
         }
+    }
+
+    /// Why no sample can be shown by this recipe, if none can.
+    fn check_samples(&self) -> Result<()> {
+        let refuse = |reason: &str| Err(Error::Parameter(reason.into()));
+        let slices = matches!(self.method, Method::Slices(_));
+        let triplanar = matches!(self.method, Method::Triplanar(_));
+        match self.normalisation {
+            Normalisation::ClippedRange { low, high }
+                if low.is_nan() || high.is_nan() || low >= high =>
+            {
+                return refuse("`normalisation`: `low` must be below `high`");
+            }
+            Normalisation::SliceRange { .. } if !slices => {
+                return refuse("`normalisation`: `slice_range` is for the method `slices`");
+            }
+            _ => {}
+        }
+        if self.epoch_steps.is_none() && !slices {
+            return refuse("`epoch_steps` is missing; only slices can be counted");
+        }
+        if triplanar && (self.affine.is_some() || self.elastic.is_some()) {
+            return refuse("`affine` and `elastic` are not for the method `triplanar`");
+        }
+        if let Some(affine) = &self.affine {
+            let [least, largest] = affine.scale;
+            if !(least > 0.0 && least <= largest && largest.is_finite()) {
+                return refuse("`affine`: `scale` holds the least and the largest, both positive");
+            }
+        }
+        Ok(())
     }
 
     /// Names of the networks that are trained, one after the other.
@@ -229,13 +262,14 @@ impl Recipe {
 
     /// Everything that fixes the training of a network but its samples.
     pub fn train_plan(&self, network: usize, cases: &[Case], fitted: &Fitted) -> TrainPlan {
-        let whole = || match &self.method {
-            Method::Slices(own) => own.count(network, cases),
-            _ => self.judged_samples as usize,
+        let epoch = match (self.epoch_steps, &self.method) {
+            (Some(steps), _) => steps,
+            (None, Method::Slices(own)) => {
+                (own.count(network, cases).div_ceil(self.batch) as u64).max(1)
+            }
+            // Refused by [`Self::check`].
+            (None, _) => 1,
         };
-        let epoch = self
-            .epoch_steps
-            .unwrap_or_else(|| (whole().div_ceil(self.batch) as u64).max(1));
         TrainPlan {
             patch: fitted.patch,
             batch: self.batch,
@@ -263,9 +297,34 @@ struct Source<'a> {
 
 impl Source<'_> {
     /// Random numbers of a sample; those of judged ones are others.
-    fn random(&self, network: usize, index: u64) -> crate::training::Random {
+    fn random(&self, network: usize, index: u64) -> Random {
         let own = self.recipe.seed.wrapping_add(network as u64);
         let seed = if self.judged { own ^ 0x5EED } else { own };
-        crate::training::Random::new(seed, index)
+        Random::new(seed, index)
+    }
+
+    /// A sample as it is shown: under a random map and deformation while learning.
+    ///
+    /// # Errors
+    /// As [`Shown::deformed`](deformation::Shown::deformed).
+    fn shown(
+        &self,
+        mut shown: deformation::Shown,
+        shape: [usize; 3],
+        random: &mut Random,
+    ) -> Result<Sample> {
+        if !self.judged {
+            if let Some(affine) = &self.recipe.affine {
+                shown = shown.mapped(affine, shape, random);
+            }
+            if let Some(elastic) = &self.recipe.elastic {
+                shown = shown.deformed(elastic, shape, random)?;
+            }
+        }
+        Ok(Sample {
+            image: shown.image,
+            target: shown.labels,
+            weights: shown.weights,
+        })
     }
 }

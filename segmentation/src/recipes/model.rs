@@ -9,7 +9,6 @@ use imaging::{LabelMap, Volume};
 use serde::{Deserialize, Serialize};
 
 use super::case::Case;
-use super::slices::Slices;
 use super::{Method, Recipe};
 use crate::error::{Error, Result};
 use crate::network::{Device, Network, Stored};
@@ -159,7 +158,9 @@ impl RecipeModel {
         let outputs = self.fitted.names.len() + 1;
         let network = &self.networks[0];
         let found = match &recipe.method {
-            Method::Slices(own) => self.slices(own, &case, outputs, progress)?,
+            Method::Slices(own) => {
+                own.probabilities(&self.networks, &case, recipe, outputs, progress)?
+            }
             Method::Volumetric(own) => own.probabilities(network, &case, outputs, progress)?,
             Method::Planes(own) => {
                 let view = self.fitted.view.as_ref();
@@ -189,21 +190,10 @@ impl RecipeModel {
             };
         }
         recipe.postprocess.apply(&mut labels);
-        let mut on_scan =
-            resample_labels(&labels, &reorient(scan, imaging::orientation::RAS)?.grid);
-        on_scan = reorient(&on_scan, axes_of(&scan.grid))?;
+        let on_scan = resample_labels(&labels, &case.upright);
+        let mut on_scan = reorient(&on_scan, axes_of(&scan.grid))?;
         on_scan.grid = scan.grid.clone();
         Ok(on_scan)
-    }
-
-    fn slices(
-        &self,
-        own: &Slices,
-        case: &Case,
-        outputs: usize,
-        progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<Vec<f32>> {
-        own.probabilities(&self.networks, case, &self.recipe, outputs, progress)
     }
 }
 

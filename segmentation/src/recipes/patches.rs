@@ -100,14 +100,8 @@ impl Volumetric {
 /// A patch of a case from its first voxel on (z, y, x); beyond the case lies its least number, unlabelled.
 pub(super) fn cut(case: &Case, patch: [usize; 3], low: [isize; 3]) -> (Vec<f32>, Vec<u8>) {
     let shape = case.shape();
-    let least = case
-        .image
-        .data
-        .iter()
-        .copied()
-        .fold(f32::INFINITY, f32::min);
     let voxels = patch.iter().product();
-    let (mut image, mut labels) = (vec![least; voxels], vec![0u8; voxels]);
+    let (mut image, mut labels) = (vec![case.least; voxels], vec![0u8; voxels]);
     for z in 0..patch[0] {
         for y in 0..patch[1] {
             for x in 0..patch[2] {

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Source;
 use super::case::Case;
-use super::deformation::Shown;
 use super::model::softmax;
 use crate::error::{Error, Result};
 use crate::network::{Network, PatchArchitecture, Topology};
@@ -205,33 +204,6 @@ impl Samples for TriplanarSamples<'_> {
             image: self.triplanar.around(case, [z, y, x]),
             target: vec![case.labels.data[voxel] as u8],
             weights: vec![],
-        })
-    }
-}
-
-impl Source<'_> {
-    /// A sample as it is shown: under a random map and deformation while learning.
-    ///
-    /// # Errors
-    /// As [`Shown::deformed`].
-    pub(super) fn shown(
-        &self,
-        mut shown: Shown,
-        shape: [usize; 3],
-        random: &mut crate::training::Random,
-    ) -> Result<Sample> {
-        if !self.judged {
-            if let Some(affine) = &self.recipe.affine {
-                shown = shown.mapped(affine, shape, random);
-            }
-            if let Some(elastic) = &self.recipe.elastic {
-                shown = shown.deformed(elastic, shape, random)?;
-            }
-        }
-        Ok(Sample {
-            image: shown.image,
-            target: shown.labels,
-            weights: shown.weights,
         })
     }
 }

@@ -82,23 +82,14 @@ impl LossOptions {
             )));
         }
         let mut likely = logits.to_vec();
+        let of_sample = |sample: usize| weights.get(sample * voxels..(sample + 1) * voxels);
         // Per sample: sum of the cross-entropy, counted voxels, and for each class intersection, sum of likelihoods, sum of targets.
-        let weight = |sample: usize, voxel: usize| {
-            let weight = weights.get(sample * voxels + voxel);
-            weight.copied().unwrap_or(1.0)
-        };
         let sums: Vec<Sums> = likely
             .par_chunks_mut(classes * voxels)
             .zip(target.par_chunks(voxels))
             .enumerate()
             .map(|(sample, (likely, target))| {
-                softmax(
-                    likely,
-                    classes,
-                    target,
-                    &|voxel| weight(sample, voxel),
-                    &ignored,
-                )
+                softmax(likely, classes, target, of_sample(sample), &ignored)
             })
             .collect();
         let counted: f64 = sums.iter().map(|s| s.counted).sum();
@@ -133,9 +124,8 @@ impl LossOptions {
             .enumerate()
             .for_each(|(sample, (likely, target))| {
                 let slopes = &slopes[if self.batch_dice { 0 } else { sample }];
-                self.gradient(likely, classes, target, slopes, &|voxel| {
-                    (entropy_scale * f64::from(weight(sample, voxel))) as f32
-                });
+                let weights = of_sample(sample);
+                self.gradient(likely, classes, target, slopes, weights, entropy_scale);
             });
         Ok(Loss {
             value: entropy * entropy_scale + self.dice * dice,
@@ -151,7 +141,8 @@ impl LossOptions {
         classes: usize,
         target: &[u8],
         slopes: &[(f64, f64)],
-        entropy_scale: &dyn Fn(usize) -> f32,
+        weights: Option<&[f32]>,
+        entropy_scale: f64,
     ) {
         let voxels = target.len();
         let slopes: Vec<[f32; 2]> = slopes
@@ -165,7 +156,8 @@ impl LossOptions {
                 }
                 continue;
             }
-            let (own, scale) = (usize::from(own), entropy_scale(voxel));
+            let own = usize::from(own);
+            let scale = (entropy_scale * weight(weights, voxel)) as f32;
             // Derivative of the Dice part by each likelihood, and its mean under the likelihoods.
             let slope = |class: usize| {
                 let [hit, sum] = slopes[class];
@@ -209,12 +201,17 @@ impl Sums {
     }
 }
 
+/// What a voxel counts; one where nothing is weighed.
+fn weight(weights: Option<&[f32]>, voxel: usize) -> f64 {
+    weights.map_or(1.0, |weights| f64::from(weights[voxel]))
+}
+
 /// Likelihoods in place of the logits of one sample, and their sums.
 fn softmax(
     logits: &mut [f32],
     classes: usize,
     target: &[u8],
-    weight: &dyn Fn(usize) -> f32,
+    weights: Option<&[f32]>,
     ignored: &dyn Fn(u8) -> bool,
 ) -> Sums {
     let voxels = target.len();
@@ -234,7 +231,7 @@ fn softmax(
         if counts {
             sums.counted += 1.0;
             let entropy = total.ln() + most - logits[at(usize::from(own))];
-            sums.entropy += f64::from(weight(voxel) * entropy);
+            sums.entropy += weight(weights, voxel) * f64::from(entropy);
         }
         for class in 0..classes {
             let p = (logits[at(class)] - most).exp() / total;
@@ -287,4 +284,46 @@ pub fn targets_at(target: &[u8], shape: [usize; 3], samples: usize, to: [usize; 
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_scale_the_cross_entropy_and_its_gradient() {
+        let options = LossOptions {
+            dice: 0.0,
+            ..LossOptions::default()
+        };
+        // Two samples of two voxels, two classes.
+        let logits = [0.3, -0.2, 0.8, 0.1, -0.5, 0.4, 0.9, -1.1];
+        let (target, weights) = ([0, 1, 1, 0], [1.0, 3.0, 0.5, 2.0]);
+        let of = |logits: &[f32]| options.of(logits, 2, &target, &weights, 2).expect("a loss");
+        let found = of(&logits);
+        let plain = |sample: usize, voxel: usize| {
+            let [a, b] = [0, 2].map(|c| f64::from(logits[4 * sample + c + voxel]));
+            let own = if target[2 * sample + voxel] == 0 {
+                a
+            } else {
+                b
+            };
+            (a.exp() + b.exp()).ln() - own
+        };
+        let wanted =
+            (plain(0, 0) + 3.0 * plain(0, 1) + 0.5 * plain(1, 0) + 2.0 * plain(1, 1)) / 4.0;
+        assert!(
+            (found.value - wanted).abs() < 1e-6,
+            "{} {wanted}",
+            found.value
+        );
+        for index in 0..8 {
+            let mut moved = [logits, logits];
+            moved[0][index] += 1e-2;
+            moved[1][index] -= 1e-2;
+            let slope = (of(&moved[0]).value - of(&moved[1]).value) / 2e-2;
+            let off = slope - f64::from(found.gradient[index]);
+            assert!(off.abs() < 1e-4, "{index}: off by {off}");
+        }
+    }
 }
