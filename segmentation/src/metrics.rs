@@ -172,7 +172,7 @@ fn surface_distances(a: &Mask, b: &Mask) -> Result<SurfaceDistances> {
 }
 
 /// Percentile of sorted values, linear between two of them.
-fn percentile(sorted: &[f64], part: f64) -> f64 {
+pub(crate) fn percentile(sorted: &[f64], part: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else {
         return 0.0;
     };

@@ -272,10 +272,10 @@ fn small(recipe: Recipe) -> Recipe {
             (small.rate, small.epochs, small.epoch_steps) = (2e-3, 6, Some(40));
         }
         Method::Planes(own) => {
-            own.features = vec![8, 16, 32, 64];
+            own.features = vec![16, 32, 64, 128];
             own.pixels = [48, 64];
             small.judged_samples = 48;
-            (small.rate, small.epochs, small.epoch_steps) = (2e-3, 6, Some(40));
+            (small.rate, small.epochs, small.epoch_steps) = (2e-3, 12, Some(40));
             if let Some(elastic) = &mut small.elastic {
                 // As much deformation for smaller planes.
                 (elastic.alpha, elastic.sigma) = ([0.0, 100.0], [6.0, 9.0]);

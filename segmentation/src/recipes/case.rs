@@ -7,6 +7,7 @@ use nalgebra::Vector3;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::metrics::percentile;
 
 /// How numbers reach a network.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,10 +51,9 @@ impl Normalisation {
             }
             Self::Quartiles { median } => {
                 values.iter_mut().for_each(|v| *v = v.max(0.0));
-                let mut sorted = values.to_vec();
-                sorted.sort_unstable_by(f32::total_cmp);
-                let quantile =
-                    |part: f64| f64::from(sorted[(part * (sorted.len() - 1) as f64) as usize]);
+                let mut sorted: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
+                sorted.sort_unstable_by(f64::total_cmp);
+                let quantile = |part: f64| percentile(&sorted, part);
                 let spread = (quantile(0.75) - quantile(0.25)).max(1e-6);
                 let middle = if median { quantile(0.5) } else { mean(values) };
                 for value in values {

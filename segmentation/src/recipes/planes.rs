@@ -15,7 +15,7 @@ use super::case::Case;
 use super::deformation::Shown;
 use super::model::{View, softmax};
 use crate::error::{Error, Result};
-use crate::metrics::two_nearest;
+use crate::metrics::{percentile, two_nearest};
 use crate::network::{BatchArchitecture, MOST_STAGES, Network, NormPlacement, Topology};
 use crate::training::{Random, Sample, Samples};
 
@@ -276,10 +276,7 @@ fn directions(count: usize, seed: u64) -> Vec<[f64; 3]> {
 
 fn quantile(mut values: Vec<f64>, part: f64) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
-    let at = part * (values.len() - 1) as f64;
-    let below = at.floor() as usize;
-    let above = (below + 1).min(values.len() - 1);
-    values[below] + (at - below as f64) * (values[above] - values[below])
+    percentile(&values, part)
 }
 
 fn first_percentile(values: &[f32]) -> f32 {
