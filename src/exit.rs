@@ -160,6 +160,22 @@ impl Ending {
     }
 }
 
+impl From<Ending> for Failure {
+    fn from(ending: Ending) -> Self {
+        let failure = match ending.status {
+            2 => Self::usage(ending.error),
+            4 => Self::gate(ending.error),
+            5 => Self::no_answer(ending.error),
+            130 => Self::interrupted(ending.error),
+            _ => Self::input(ending.error),
+        };
+        match ending.help {
+            Some(help) => failure.with_help(help),
+            None => failure,
+        }
+    }
+}
+
 /// The causes joined with colons, without empty layers and without a cause that its parent already quotes.
 fn chain(error: &anyhow::Error) -> String {
     let mut line = String::new();

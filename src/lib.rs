@@ -19,6 +19,7 @@ pub mod report;
 pub mod risk;
 pub mod run;
 pub mod segment;
+pub mod sweep;
 pub mod synth;
 pub mod train;
 pub mod verification;

@@ -71,6 +71,12 @@ impl Serialize for Timings {
 pub struct Progress {
     verbosity: Verbosity,
     bar: Option<ProgressBar>,
+    /// The bar of the work that this is a part of.
+    whole: Option<ProgressBar>,
+    /// What is said is said of this part.
+    part: String,
+    /// Increments that have converged so far.
+    seen: usize,
     running: Option<(String, Instant)>,
     timings: Timings,
 }
@@ -82,6 +88,9 @@ impl Progress {
         Self {
             verbosity,
             bar: draw.then(ProgressBar::new_spinner),
+            whole: None,
+            part: String::new(),
+            seen: 0,
             running: None,
             timings: Timings::default(),
         }
@@ -90,6 +99,31 @@ impl Progress {
     /// Shows nothing, as in tests; times all the same.
     pub fn silent() -> Self {
         Self::new(Verbosity::Quiet)
+    }
+
+    /// For a part of the work that goes on beside others: it is timed on its own, and its increments move the bar of the whole.
+    pub fn beside(&self, part: &str) -> Self {
+        Self {
+            verbosity: self.verbosity,
+            bar: None,
+            whole: self.bar.clone(),
+            part: format!("{part}: "),
+            seen: 0,
+            running: None,
+            timings: Timings::default(),
+        }
+    }
+
+    /// How many increments have converged so far.
+    pub fn increments_seen(&self) -> usize {
+        self.seen
+    }
+
+    /// Counts increments that the running stage planned and does not need.
+    pub fn skip(&self, increments: usize) {
+        if let Some(bar) = &self.bar {
+            bar.inc(increments as u64);
+        }
     }
 
     /// Ends the running stage and begins another.
@@ -105,7 +139,7 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(120));
         }
         if self.verbosity == Verbosity::Verbose {
-            eprintln!("{name} …");
+            eprintln!("{}{name} …", self.part);
         }
     }
 
@@ -130,12 +164,20 @@ impl Progress {
         iterations: usize,
     ) {
         let what = format!("u = {displacement_mm:.3} mm, F = {force_n:.0} N");
+        self.seen += 1;
         if let Some(bar) = &self.bar {
             bar.set_position(number as u64);
             bar.set_message(what.clone());
         }
+        if let Some(bar) = &self.whole {
+            bar.inc(1);
+            bar.set_message(format!("{}{what}", self.part));
+        }
         if self.verbosity == Verbosity::Verbose {
-            eprintln!("  increment {number}: {what}, {iterations} iterations");
+            eprintln!(
+                "  {}increment {number}: {what}, {iterations} iterations",
+                self.part
+            );
         }
     }
 
@@ -157,9 +199,10 @@ impl Progress {
         if self.verbosity == Verbosity::Quiet {
             return;
         }
-        match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("note: {text}")),
-            None => eprintln!("note: {text}"),
+        let part = &self.part;
+        match self.bar.as_ref().or(self.whole.as_ref()) {
+            Some(bar) => bar.suspend(|| eprintln!("note: {part}{text}")),
+            None => eprintln!("note: {part}{text}"),
         }
     }
 

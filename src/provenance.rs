@@ -242,6 +242,11 @@ pub fn total_memory_mib() -> Option<f64> {
     proc_value_kib("/proc/meminfo", "MemTotal:").map(|kib| kib / 1024.0)
 }
 
+/// Memory that is free or can be freed at once, MiB; `None` where the system does not say.
+pub fn available_memory_mib() -> Option<f64> {
+    proc_value_kib("/proc/meminfo", "MemAvailable:").map(|kib| kib / 1024.0)
+}
+
 fn proc_value_kib(file: &str, key: &str) -> Option<f64> {
     let text = std::fs::read_to_string(file).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;

@@ -1,4 +1,4 @@
-//! The options that `run` and `mesh` share: the case, and the method.
+//! The options that `run`, `sweep` and `mesh` share: the case, and the method.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,8 @@ use clap::Args;
 use crate::automatic;
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::plan::{
-    Assignment, Bone, CalibrationSpec, LabelNames, LevelChoice, MorphUnit, Plan, Side, Subject,
+    Assignment, Bone, CalibrationSpec, LabelNames, LevelChoice, MorphElement, MorphUnit, Plan,
+    Side, Subject,
 };
 use crate::protocol::Protocol;
 
@@ -55,12 +56,12 @@ pub struct CaseArgs {
     /// One setting of the method; may be repeated (see `osteoload protocol keys`)
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<Assignment>,
-    /// Dilate (positive) or erode (negative) the mask by this much before meshing [default: 0]
-    #[arg(long, value_name = "V", allow_negative_numbers = true)]
-    pub morph: Option<f64>,
     /// Unit of --morph: voxel or mm [default: voxel]
     #[arg(long, value_name = "UNIT")]
     pub morph_unit: Option<MorphUnit>,
+    /// What a mask grows or shrinks by in voxels: faces (6 neighbours), corners (26) or ball [default: faces]
+    #[arg(long, value_name = "ELEMENT")]
+    pub morph_element: Option<MorphElement>,
     /// From CT number to density: file:calibration.json, line:SLOPE,INTERCEPT[,BASIS] (mg/cm3 = SLOPE HU +
     /// INTERCEPT), density[:BASIS] (the scan is mg/cm3 already), phantom:MODEL, internal; BASIS is k2hpo4
     /// (default), ha or ash
@@ -125,8 +126,8 @@ impl CaseArgs {
         if !self.label.is_empty() {
             subject.label.clone_from(&self.label);
         }
-        subject.morph = self.morph.unwrap_or(subject.morph);
         subject.morph_unit = self.morph_unit.unwrap_or(subject.morph_unit);
+        subject.morph_element = self.morph_element.unwrap_or(subject.morph_element);
     }
 
     /// The mask, where one is given; else a network finds the bone.

@@ -16,6 +16,9 @@ use crate::run::RunRequest;
 pub struct MeshArgs {
     #[command(flatten)]
     case: CaseArgs,
+    /// Dilate (positive) or erode (negative) the mask by this much before meshing [default: 0]
+    #[arg(long, value_name = "V", allow_negative_numbers = true)]
+    morph: Option<f64>,
     /// Directory of the mesh
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -26,7 +29,9 @@ pub struct MeshArgs {
 
 impl MeshArgs {
     pub(super) fn request(&self, globals: &Globals) -> anyhow::Result<RunRequest> {
-        let plan = self.case.resolve(|_| {})?;
+        let plan = self.case.resolve(|subject| {
+            subject.morph = self.morph.unwrap_or(subject.morph);
+        })?;
         plan.check_available()?;
         if plan.subject.level == Some(LevelChoice::All) {
             return Err(Failure::usage("mesh takes one vertebra, not --level all")

@@ -15,6 +15,7 @@ mod protocol;
 mod run;
 mod segment;
 mod solve;
+mod sweep;
 mod synth;
 mod train;
 mod verify;
@@ -118,6 +119,7 @@ impl Globals {
 enum Command {
     Demo(demo::DemoArgs),
     Run(Box<run::RunArgs>),
+    Sweep(Box<sweep::SweepArgs>),
     Solve(solve::SolveArgs),
     Calibrate(calibrate::CalibrateArgs),
     Segment(segment::SegmentArgs),
@@ -159,7 +161,8 @@ pub fn main() -> ExitCode {
 fn execute(cli: &Cli) -> anyhow::Result<()> {
     let globals = &cli.globals;
     globals.device()?;
-    let mut pool = rayon::ThreadPoolBuilder::new().stack_size(WORKER_STACK_BYTES);
+    let mut pool =
+        rayon::ThreadPoolBuilder::new().stack_size(crate::run::beside::WORKER_STACK_BYTES);
     if let Some(threads) = globals.threads {
         pool = pool.num_threads(usize::from(threads));
     }
@@ -169,6 +172,7 @@ fn execute(cli: &Cli) -> anyhow::Result<()> {
     rayon::scope(|_| match &cli.command {
         Command::Demo(args) => args.execute(globals),
         Command::Run(args) => args.execute(globals),
+        Command::Sweep(args) => args.execute(globals),
         Command::Solve(args) => args.execute(globals),
         Command::Calibrate(args) => args.execute(globals),
         Command::Segment(args) => args.execute(globals),
@@ -184,9 +188,6 @@ fn execute(cli: &Cli) -> anyhow::Result<()> {
         Command::Doctor(args) => args.execute(),
     })
 }
-
-/// Stack of a worker thread, as a main thread usually has.
-const WORKER_STACK_BYTES: usize = 8 << 20;
 
 /// On Ctrl-C or termination: lets an analysis end with its increment and keep what it has; else, and the second time,
 /// removes what is half written. Ends with 130.

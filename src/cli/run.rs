@@ -11,11 +11,11 @@ use crate::output_dir::Existing;
 use crate::plan::{LevelChoice, RodSource};
 use crate::progress::Progress;
 use crate::report::{Check, RunResult, status_word};
-use crate::run::{RunRequest, VertebraEnding, answered};
+use crate::run::{CaseEnding, RunRequest, answered};
 
-/// Compute the failure load of a bone from a CT scan
+/// The options that `run` and `sweep` share.
 #[derive(Clone, Debug, Args)]
-pub struct RunArgs {
+pub struct RunOptions {
     #[command(flatten)]
     case: CaseArgs,
     /// The phantom's rods: a label map with one value per rod, or a .toml with their centres
@@ -33,21 +33,25 @@ pub struct RunArgs {
     /// Go on although this quality gate refuses; may be repeated
     #[arg(long, value_name = "GATE")]
     accept: Vec<String>,
-    /// Print plan and gates, solve nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Directory of the result
-    #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
-    out: Option<PathBuf>,
     /// Replace an existing result
     #[arg(long)]
     overwrite: bool,
 }
 
-impl RunArgs {
-    /// The request, with everything resolved and checked that needs no image.
-    pub(super) fn request(&self, globals: &Globals) -> anyhow::Result<RunRequest> {
+impl RunOptions {
+    /// The request, with everything resolved and checked that needs no image. `morph` is that of the mask; a plan's own where it is
+    /// not given.
+    ///
+    /// # Errors
+    /// A [`crate::exit::Failure`] of kind usage or input.
+    pub(super) fn request(
+        &self,
+        globals: &Globals,
+        morph: Option<f64>,
+        out: Option<&PathBuf>,
+    ) -> anyhow::Result<RunRequest> {
         let plan = self.case.resolve(|subject| {
+            subject.morph = morph.unwrap_or(subject.morph);
             if self.rods.is_some() {
                 subject.rods.clone_from(&self.rods);
             }
@@ -73,10 +77,33 @@ impl RunArgs {
                 .filter(|name| name.ends_with(".toml"))
                 .map(PathBuf::from),
             plan,
-            out: self.out.clone().unwrap_or_default(),
+            out: out.cloned().unwrap_or_default(),
             existing: Existing::from_option(self.overwrite),
             device: globals.device()?,
         })
+    }
+}
+
+/// Compute the failure load of a bone from a CT scan
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    options: RunOptions,
+    /// Dilate (positive) or erode (negative) the mask by this much before meshing [default: 0]
+    #[arg(long, value_name = "V", allow_negative_numbers = true)]
+    morph: Option<f64>,
+    /// Print plan and gates, solve nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Directory of the result
+    #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
+    out: Option<PathBuf>,
+}
+
+impl RunArgs {
+    /// The request, with everything resolved and checked that needs no image.
+    pub(super) fn request(&self, globals: &Globals) -> anyhow::Result<RunRequest> {
+        self.options.request(globals, self.morph, self.out.as_ref())
     }
 
     pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {
@@ -111,12 +138,7 @@ impl RunArgs {
 }
 
 fn headline(result: &RunResult) -> String {
-    let which = match (&result.side, &result.level) {
-        (Some(side), _) => format!("{side} {}", result.bone),
-        (_, Some(level)) => level.to_string(),
-        _ => result.bone.to_string(),
-    };
-    format!("{which}: {}", result.headline())
+    format!("{}: {}", result.which(), result.headline())
 }
 
 fn print_checks(title: &str, checks: &[Check]) {
@@ -140,7 +162,7 @@ fn run_every_level(
     let finished = crate::run::run_levels(request, progress)?;
     for vertebra in &finished.vertebrae {
         let said = match &vertebra.ending {
-            VertebraEnding::Ran(result) => result.headline(),
+            CaseEnding::Ran(result) => result.headline(),
             other => format!(
                 "{}: {}",
                 other.status(&request.plan),

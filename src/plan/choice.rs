@@ -82,6 +82,18 @@ choice! {
 }
 
 choice! {
+    /// What the mask grows or shrinks by in a step of one voxel.
+    MorphElement {
+        /// Over faces: 6 neighbours (Saillard 2024).
+        Faces = "faces",
+        /// Over faces, edges and corners: 26 neighbours.
+        Corners = "corners",
+        /// A ball whose radius is the number of voxels.
+        Ball = "ball",
+    }
+}
+
+choice! {
     /// Unit of `--morph`.
     MorphUnit {
         /// Whole voxels.

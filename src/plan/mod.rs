@@ -28,8 +28,8 @@ use serde::{Deserialize, Serialize};
 pub use calibration::{CALIBRATION_FORMS, CalibrationSpec, RodSource};
 pub use choice::{
     Basis, Bone, ConstitutiveModel, Coverage, Criterion, ElementFormulation, EndplateSource,
-    Interpolation, LabelNames, Lateral, LoadKind, MeshKind, MorphUnit, Resampling, Sampling, Side,
-    Softening, TetMesher,
+    Interpolation, LabelNames, Lateral, LoadKind, MeshKind, MorphElement, MorphUnit, Resampling,
+    Sampling, Side, Softening, TetMesher,
 };
 pub(crate) use file::{check_keys, position, read_settings};
 pub use level_names::FIRST_WITHOUT_LEVEL;

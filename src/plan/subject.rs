@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::calibration::{CALIBRATION_FORMS, CalibrationSpec, RodSource};
-use super::choice::{Bone, LabelNames, MorphUnit, Side};
+use super::choice::{Bone, LabelNames, MorphElement, MorphUnit, Side};
 use super::value::Level;
 use crate::exit::Failure;
 
@@ -86,6 +86,9 @@ pub struct Subject {
     /// Unit of `morph`.
     #[serde(default = "voxel")]
     pub morph_unit: MorphUnit,
+    /// What the mask grows or shrinks by where the unit is a voxel.
+    #[serde(default = "faces")]
+    pub morph_element: MorphElement,
     /// Body weight, kg.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_weight_kg: Option<f64>,
@@ -99,6 +102,10 @@ pub struct Subject {
 
 fn voxel() -> MorphUnit {
     MorphUnit::Voxel
+}
+
+fn faces() -> MorphElement {
+    MorphElement::Faces
 }
 
 impl Subject {
@@ -116,6 +123,7 @@ impl Subject {
             model: None,
             morph: 0.0,
             morph_unit: MorphUnit::Voxel,
+            morph_element: MorphElement::Faces,
             body_weight_kg: None,
             applied_load_n: None,
             accept: Vec::new(),

@@ -141,6 +141,14 @@ impl Plan {
                 "add --morph-unit mm for fractions of a voxel",
             );
         }
+        if subject.morph_unit == super::MorphUnit::Millimetre
+            && subject.morph_element != super::MorphElement::Faces
+        {
+            return found(
+                "--morph-element is for a --morph in voxels, and --morph-unit is mm",
+                "leave one of them out",
+            );
+        }
         None
     }
 

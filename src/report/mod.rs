@@ -52,13 +52,8 @@ pub fn write_run(
 }
 
 fn run_figure<'a>(result: &RunResult, curve: &'a [CurvePoint], plan: &Plan) -> CurveFigure<'a> {
-    let which = match (&result.side, &result.level) {
-        (Some(side), _) => format!("{side} {}", result.bone),
-        (_, Some(level)) => format!("{} {level}", result.bone),
-        _ => result.bone.to_string(),
-    };
     CurveFigure {
-        title: format!("Force and displacement, {which}"),
+        title: format!("Force and displacement, {}", result.which()),
         subtitle: format!(
             "{}, {}, {}",
             plan.protocol,

@@ -18,12 +18,12 @@ const FAMILY: &str = "sans-serif";
 /// Size of the figure in pixels. The SVG has the same coordinates.
 const SIZE: (u32, u32) = (1200, 800);
 
-pub(super) const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
-pub(super) const SOFT_INK: RGBColor = RGBColor(0x66, 0x66, 0x66);
-pub(super) const FAINT: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
+pub(crate) const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
+pub(crate) const SOFT_INK: RGBColor = RGBColor(0x66, 0x66, 0x66);
+pub(crate) const FAINT: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
 const GREY: RGBColor = RGBColor(0x9a, 0x9a, 0x9a);
-pub(super) const BLUE_INK: RGBColor = RGBColor(0x1f, 0x5f, 0xa8);
-pub(super) const RED_INK: RGBColor = RGBColor(0xc0, 0x2f, 0x2a);
+pub(crate) const BLUE_INK: RGBColor = RGBColor(0x1f, 0x5f, 0xa8);
+pub(crate) const RED_INK: RGBColor = RGBColor(0xc0, 0x2f, 0x2a);
 
 /// What the figure shows.
 #[derive(Clone, Debug, PartialEq)]
@@ -259,7 +259,7 @@ impl Scale {
 }
 
 /// A number without needless zeros.
-pub(super) fn trimmed(value: f64) -> String {
+pub(crate) fn trimmed(value: f64) -> String {
     let text = format!("{value:.4}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" {
@@ -269,12 +269,12 @@ pub(super) fn trimmed(value: f64) -> String {
     }
 }
 
-pub(super) fn text(size: u32, colour: RGBColor) -> TextStyle<'static> {
+pub(crate) fn text(size: u32, colour: RGBColor) -> TextStyle<'static> {
     (FAMILY, size).into_font().color(&colour)
 }
 
 /// Registers the bundled font once: no figure depends on what the machine has installed.
-pub(super) fn use_bundled_font() -> anyhow::Result<()> {
+pub(crate) fn use_bundled_font() -> anyhow::Result<()> {
     static REGISTERED: OnceLock<bool> = OnceLock::new();
     let registered =
         REGISTERED.get_or_init(|| register_font(FAMILY, FontStyle::Normal, FONT).is_ok());

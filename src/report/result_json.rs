@@ -155,6 +155,26 @@ impl RunResult {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
+    /// The bone in words: `left femur`, `L2`.
+    pub fn which(&self) -> String {
+        match (&self.side, &self.level) {
+            (Some(side), _) => format!("{side} {}", self.bone),
+            (_, Some(level)) => level.to_string(),
+            _ => self.bone.to_string(),
+        }
+    }
+
+    /// Names of the checks that want a look, separated by blanks.
+    pub fn reviewed(&self) -> String {
+        let names: Vec<&str> = self
+            .checks
+            .iter()
+            .filter(|check| check.status != CheckStatus::Pass)
+            .map(|check| check.name.as_str())
+            .collect();
+        names.join(" ")
+    }
+
     /// The failure load in words, for the last line of a run.
     pub fn headline(&self) -> String {
         match (self.failure_load_n, self.failure_displacement_mm) {

@@ -20,8 +20,8 @@ use crate::bone_model::{BoneModel, compression, fall, stance};
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::output_dir::OutputDir;
 use crate::plan::{
-    Basis, Bone, EndplateSource, Level, LevelChoice, LoadKind, MorphUnit, Orientation, Plan, Side,
-    Subject,
+    Basis, Bone, EndplateSource, Level, LevelChoice, LoadKind, MorphElement, MorphUnit,
+    Orientation, Plan, Side, Subject,
 };
 use crate::pose::Posed;
 use crate::progress::Progress;
@@ -336,6 +336,14 @@ impl Case {
             .map(|(_, label)| label)
     }
 
+    /// The bone, without discs, on the scan's RAS+ axes, after morphing.
+    pub fn bone(&self, plan: &Plan) -> Mask {
+        match plan.subject.bone {
+            Bone::Femur => self.labels.map(|&label| label != 0),
+            Bone::Vertebra => self.labels.select(&plan.subject.label),
+        }
+    }
+
     fn add(&mut self, check: anatomy::Check) {
         self.checks.push(options::check(check));
     }
@@ -444,12 +452,11 @@ impl Case {
     }
 
     /// Writes mask and density on the scan's own grid, and a picture of the endplates of a vertebra.
-    pub fn write_images(&self, out: &OutputDir) -> anyhow::Result<()> {
+    pub fn write_images(&self, scan: &Scan, out: &OutputDir) -> anyhow::Result<()> {
         let back = axes_of(&self.scan_grid);
         let mask: Volume<u16> = reorient(&self.labels, back)?;
         imaging::write_volume(&out.join("mask.nii.gz"), &mask)?;
-        let density = reorient(&self.density.mg_cm3, back)?;
-        imaging::write_volume(&out.join("density.nii.gz"), &density)?;
+        scan.write_density(&out.join("density.nii.gz"))?;
         if let Some(found) = &self.automatic {
             write_labels(&out.join("segmentation.nii.gz"), &found.labels)?;
             if let Some(doubt) = &found.doubt_mm {
@@ -520,7 +527,12 @@ fn morphed(mask: &Mask, plan: &Plan) -> anyhow::Result<Mask> {
                 .with_help("give whole voxels, or --morph-unit mm")
                 .into());
             }
-            morph_voxels(mask, subject.morph as i32, StructuringElement::Faces)
+            let element = match subject.morph_element {
+                MorphElement::Faces => StructuringElement::Faces,
+                MorphElement::Corners => StructuringElement::Corners,
+                MorphElement::Ball => StructuringElement::Ball,
+            };
+            morph_voxels(mask, subject.morph as i32, element)
         }
         MorphUnit::Millimetre => morph_mm(mask, subject.morph)?,
     };

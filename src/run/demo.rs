@@ -85,7 +85,7 @@ pub fn demo(request: &DemoRequest, progress: &mut Progress) -> anyhow::Result<Fi
         };
         let folder = OutputDir::begin(&run.out, run.existing)?;
         let scan = Scan::open(&run, progress)?;
-        results.push(run_into(&scan, &run, &folder, "demo", progress)?);
+        results.push(run_into(&scan, &run, &folder, "demo", progress)?.result);
         folder.finish()?;
     }
     let provenance = Provenance::of_this_process("demo", request.device);

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use super::case::Case;
+use super::ending::CaseEnding;
 use super::scan::Scan;
-use super::{RunRequest, answered, provenance, run_into};
+use super::{RunRequest, provenance, run_into};
 use crate::automatic::BUILT_IN;
 use crate::exit::{Ending, Failure, Kind};
 use crate::interruption::Section;
@@ -28,57 +29,6 @@ pub struct Vertebra {
     pub request: RunRequest,
 }
 
-/// How one vertebra of several ended.
-#[derive(Clone, Debug)]
-pub enum VertebraEnding {
-    /// The analysis ran.
-    Ran(Box<RunResult>),
-    /// It was refused or failed.
-    Failed(Ending),
-    /// The user ended the program before it.
-    NotRun,
-}
-
-impl VertebraEnding {
-    /// The word for `results.csv`: `done`; `no_answer` where there is no failure load; `refuse` where a quality gate refuses;
-    /// `failed` for any other error; `interrupted`; `not_run` after an interruption.
-    pub fn status(&self, plan: &Plan) -> &'static str {
-        match self.exit_status(plan) {
-            0 => "done",
-            4 => "refuse",
-            5 => "no_answer",
-            130 if matches!(self, Self::NotRun) => "not_run",
-            130 => "interrupted",
-            _ => "failed",
-        }
-    }
-
-    /// Why there is no failure load; empty where there is one.
-    pub fn reason(&self, plan: &Plan) -> String {
-        self.ending(plan)
-            .map_or_else(String::new, |ending| ending.error)
-    }
-
-    /// How the program would end if this were the only vertebra.
-    fn ending(&self, plan: &Plan) -> Option<Ending> {
-        match self {
-            Self::Ran(result) => answered(plan, std::slice::from_ref(result.as_ref()))
-                .err()
-                .map(|error| Ending::of(&error)),
-            Self::Failed(ending) => Some(ending.clone()),
-            Self::NotRun => Some(Ending {
-                status: Kind::Interrupted.status(),
-                error: "interrupted before it".into(),
-                help: None,
-            }),
-        }
-    }
-
-    fn exit_status(&self, plan: &Plan) -> u8 {
-        self.ending(plan).map_or(0, |ending| ending.status)
-    }
-}
-
 /// A vertebra that was dealt with.
 #[derive(Clone, Debug)]
 pub struct VertebraRun {
@@ -89,7 +39,7 @@ pub struct VertebraRun {
     /// Its value in the map.
     pub label: u16,
     /// How it ended.
-    pub ending: VertebraEnding,
+    pub ending: CaseEnding,
 }
 
 /// What `--level all` left behind.
@@ -142,16 +92,10 @@ impl LevelsFinished {
             vertebra.name,
             ending.error
         );
-        let failure = match ending.status {
-            2 => Failure::usage(message),
-            4 => Failure::gate(message),
-            5 => Failure::no_answer(message),
-            _ => Failure::input(message),
-        };
-        Err(match ending.help {
-            Some(help) => failure.with_help(help),
-            None => failure,
-        }
+        Err(Failure::from(Ending {
+            error: message,
+            ..ending
+        })
         .into())
     }
 }
@@ -253,15 +197,15 @@ pub fn run_levels(request: &RunRequest, progress: &mut Progress) -> anyhow::Resu
     let mut done = Vec::new();
     for vertebra in vertebrae(request, &scan)? {
         let ending = if section.interrupted() {
-            VertebraEnding::NotRun
+            CaseEnding::NotRun
         } else {
             progress.note(&format!("{} (label {})", vertebra.name, vertebra.label));
             let ran = run_one(&scan, &vertebra, &out, progress);
             // A refused vertebra must not leave its times to the next.
             progress.finish();
             match ran {
-                Ok(result) => VertebraEnding::Ran(Box::new(result)),
-                Err(error) => VertebraEnding::Failed(Ending::of(&error)),
+                Ok(result) => CaseEnding::Ran(Box::new(result)),
+                Err(error) => CaseEnding::Failed(Ending::of(&error)),
             }
         };
         done.push(VertebraRun {
@@ -289,9 +233,9 @@ fn run_one(
     progress: &mut Progress,
 ) -> anyhow::Result<RunResult> {
     let folder = OutputDir::begin(&out.join(&vertebra.name), Existing::Refuse)?;
-    let result = run_into(scan, &vertebra.request, &folder, "run", progress)?;
+    let ran = run_into(scan, &vertebra.request, &folder, "run", progress)?;
     folder.finish()?;
-    Ok(result)
+    Ok(ran.result)
 }
 
 /// `results.csv`: one row per vertebra.
@@ -301,7 +245,7 @@ fn table(vertebrae: &[VertebraRun], plan: &Plan) -> anyhow::Result<Vec<u8>> {
     table.write_record(head.split(','))?;
     for vertebra in vertebrae {
         let result = match &vertebra.ending {
-            VertebraEnding::Ran(result) => Some(result),
+            CaseEnding::Ran(result) => Some(result),
             _ => None,
         };
         let load = result.and_then(|result| result.failure_load_n);

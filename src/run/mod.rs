@@ -3,8 +3,10 @@
 //! [`run`] takes a [`RunRequest`] in which nothing is left open, and fills an output directory:
 //! read, calibrate, find the bone, build the model, give it materials, load it, read the failure load.
 
+pub(crate) mod beside;
 mod case;
 mod demo;
+pub(crate) mod ending;
 mod fields;
 mod gates;
 mod levels;
@@ -12,6 +14,7 @@ mod materials;
 mod options;
 mod outcome;
 mod scan;
+mod shape;
 mod solve;
 mod synthesise;
 
@@ -21,7 +24,8 @@ use anyhow::Context as _;
 use solver::{Control, Device, Stepping};
 
 pub use demo::{DemoRequest, demo};
-pub use levels::{LevelsFinished, Vertebra, VertebraEnding, VertebraRun, check_levels, run_levels};
+pub use ending::CaseEnding;
+pub use levels::{LevelsFinished, Vertebra, VertebraRun, check_levels, run_levels};
 pub use materials::{Assigned, assign};
 pub use outcome::{answered, failure_load};
 pub use solve::{DeckFormulation, SolveFinished, SolveRequest, solve};
@@ -39,7 +43,8 @@ use crate::report::{MeshStatistics, RunOutcome, RunResult};
 use crate::risk::Risk;
 use case::Case;
 use fields::FieldWriter;
-use scan::Scan;
+pub(crate) use scan::Scan;
+pub(crate) use shape::{Shape, nearest_mm};
 
 /// One case to be computed.
 #[derive(Clone, Debug)]
@@ -88,7 +93,7 @@ pub fn check(request: &RunRequest, progress: &mut Progress) -> anyhow::Result<Ve
 pub fn run(request: &RunRequest, progress: &mut Progress) -> anyhow::Result<Finished> {
     let out = OutputDir::begin(&request.out, request.existing)?;
     let scan = Scan::open(request, progress)?;
-    let result = run_into(&scan, request, &out, "run", progress)?;
+    let result = run_into(&scan, request, &out, "run", progress)?.result;
     let place = out.finish()?;
     Ok(Finished {
         results: vec![result],
@@ -112,7 +117,7 @@ pub fn mesh(
     let model = case.model(&request.plan, progress)?;
     progress.stage("write");
     fields::write_mesh(&out.join("mesh.vtu"), &model)?;
-    case.write_images(&out)?;
+    case.write_images(&scan, &out)?;
     std::fs::write(out.join("plan.toml"), request.plan.to_toml()).context("plan.toml")?;
     let provenance = provenance(&scan, request, "mesh")?;
     std::fs::write(
@@ -124,6 +129,14 @@ pub fn mesh(
     Ok((statistics(&model), out.finish()?))
 }
 
+/// A case that was computed, with what comparing it with others needs beside the result.
+pub(crate) struct Ran {
+    /// The result.
+    pub result: RunResult,
+    /// The bone that was meshed.
+    pub shape: Shape,
+}
+
 /// Computes one case into a directory that is being filled.
 pub(crate) fn run_into(
     scan: &Scan,
@@ -131,7 +144,7 @@ pub(crate) fn run_into(
     out: &OutputDir,
     command: &str,
     progress: &mut Progress,
-) -> anyhow::Result<RunResult> {
+) -> anyhow::Result<Ran> {
     let request = &scan.completed(request)?;
     let plan = &request.plan;
     let mut case = Case::of(scan, plan, progress)?;
@@ -186,7 +199,7 @@ pub(crate) fn run_into(
     written?;
     progress.stage("write");
     writer.finish()?;
-    case.write_images(out)?;
+    case.write_images(scan, out)?;
     let curve = outcome::curve(&response, direction, full_mm);
     let mut found = failure_load(&response, &curve, &model, plan);
     if section.interrupted() {
@@ -222,10 +235,17 @@ pub(crate) fn run_into(
     };
     let provenance = provenance(scan, request, command)?;
     crate::report::write_run(out, &result, &curve, plan, &provenance)?;
-    Ok(result)
+    Ok(Ran {
+        result,
+        shape: Shape::of(&case.bone(plan), &model),
+    })
 }
 
-fn provenance(scan: &Scan, request: &RunRequest, command: &str) -> anyhow::Result<Provenance> {
+pub(crate) fn provenance(
+    scan: &Scan,
+    request: &RunRequest,
+    command: &str,
+) -> anyhow::Result<Provenance> {
     let mut provenance = Provenance::of_this_process(command, request.device);
     if let Some(found) = &scan.automatic {
         provenance.weights.clone_from(&found.weights);
@@ -268,6 +288,14 @@ fn analysis_failed(error: solver::Error) -> anyhow::Error {
     .into()
 }
 
+/// Increments that a plan leads to at most.
+pub(crate) fn planned_increments(plan: &Plan) -> usize {
+    let (load, failure) = (&plan.settings.load, &plan.settings.failure);
+    let peak = failure.criterion == Criterion::MaximumForce;
+    let reach = if peak { load.extension } else { 1.0 };
+    (load.increments.max(1) as f64 * reach).round() as usize
+}
+
 /// Increments of a plan: equal ones to the displacement, and on while no peak is confirmed.
 fn stepping(plan: &Plan, model: &crate::bone_model::BoneModel, device: Device) -> Stepping {
     let (load, failure, settings) = (
@@ -277,8 +305,7 @@ fn stepping(plan: &Plan, model: &crate::bone_model::BoneModel, device: Device) -
     );
     let count = load.increments.max(1);
     let peak = failure.criterion == Criterion::MaximumForce;
-    let reach = if peak { load.extension } else { 1.0 };
-    let total = (count as f64 * reach).round() as usize;
+    let total = planned_increments(plan);
     Stepping {
         factors: (1..=total).map(|n| n as f64 / count as f64).collect(),
         smallest_fraction: settings.smallest_fraction,

@@ -1,12 +1,12 @@
 //! A scan, read and calibrated, and the labels of its bones: given, or found by a network.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use calibration::{Calibration, DensityMap};
 use imaging::image::Orientation as FileOrientation;
-use imaging::orientation::to_ras_axes;
+use imaging::orientation::{axes_of, reorient, to_ras_axes};
 use imaging::{Grid, LabelMap};
 use segmentation::nnunet::Options;
 
@@ -31,6 +31,8 @@ pub struct Scan {
     pub grid: Grid,
     /// What a network found, where no mask was given; on the scan's own grid.
     pub automatic: Option<Arc<Labelled>>,
+    /// Where its density stands as a file already; what several cases share is written once.
+    pub density_file: Option<PathBuf>,
 }
 
 impl Scan {
@@ -84,7 +86,21 @@ impl Scan {
             orientation: stated_sides(&request.ct)?,
             grid: scan_grid,
             automatic,
+            density_file: None,
         })
+    }
+
+    /// Writes its density on its own grid.
+    pub fn write_density(&self, path: &Path) -> anyhow::Result<()> {
+        if let Some(written) = &self.density_file {
+            // Two names for one file where the file system can.
+            if std::fs::hard_link(written, path).is_err() {
+                std::fs::copy(written, path).with_context(|| path.display().to_string())?;
+            }
+            return Ok(());
+        }
+        let density = reorient(&self.density.mg_cm3, axes_of(&self.grid))?;
+        Ok(imaging::write_volume(path, &density)?)
     }
 
     /// The request with the label that a network gave the bone, and the network's name, where no mask was given: its plan then says

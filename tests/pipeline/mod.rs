@@ -8,6 +8,7 @@ mod femur;
 mod painted;
 mod recipes;
 mod refusals;
+mod sweep;
 mod training;
 mod training_on_images;
 mod vertebra;
@@ -65,7 +66,7 @@ impl FemurCase {
         check(&request, &mut Progress::silent()).expect("the gates")
     }
 
-    fn request(&self, settings: &[&str]) -> anyhow::Result<RunRequest> {
+    pub fn request(&self, settings: &[&str]) -> anyhow::Result<RunRequest> {
         let mut subject = Subject::new(Bone::Femur, Some(self.calibration.clone()));
         subject.label = vec![self.label];
         subject.side = self.side;
