@@ -23,7 +23,7 @@ macro_rules! choice {
             }
         }
 
-        impl $crate::plan::value::SettingValue for $name {
+        impl $crate::plan::SettingValue for $name {
             fn valid() -> String {
                 Self::WORDS.join(", ")
             }
@@ -44,12 +44,14 @@ macro_rules! choice {
             fn from_str(text: &str) -> Result<Self, String> {
                 match text {
                     $($word => Ok(Self::$variant),)+
-                    _ => Err($crate::plan::spelling::not_one_of(text, Self::WORDS)),
+                    _ => Err($crate::plan::not_one_of(text, Self::WORDS)),
                 }
             }
         }
     };
 }
+
+pub(crate) use choice;
 
 choice! {
     /// The bone that is loaded.

@@ -76,6 +76,8 @@ impl Plan {
             refuse(format!("line {line}, column {column}: {}", e.message()))
         })?;
         let mut head = toml::Table::new();
+        // What a sweep says of itself beside the plan of its base.
+        table.remove("sweep");
         for name in ["format", "protocol", "subject", "origin"] {
             if let Some(value) = table.remove(name) {
                 head.insert(name.to_owned(), value);

@@ -26,6 +26,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use calibration::{CALIBRATION_FORMS, CalibrationSpec, RodSource};
+pub(crate) use choice::choice;
 pub use choice::{
     Basis, Bone, ConstitutiveModel, Coverage, Criterion, ElementFormulation, EndplateSource,
     Interpolation, LabelNames, Lateral, LoadKind, MeshKind, MorphElement, MorphUnit, Resampling,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use calibration::{Calibration, DensityKind, DensityMap};
+use calibration::{Calibration, DensityMap};
 use imaging::components::{Connectivity, largest_component};
 use imaging::morphology::{StructuringElement, morph_mm, morph_voxels};
 use imaging::orientation::{axes_of, reorient};
@@ -20,8 +20,8 @@ use crate::bone_model::{BoneModel, compression, fall, stance};
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::output_dir::OutputDir;
 use crate::plan::{
-    Basis, Bone, EndplateSource, Level, LevelChoice, LoadKind, MorphElement, MorphUnit,
-    Orientation, Plan, Side, Subject,
+    Bone, EndplateSource, Level, LevelChoice, LoadKind, MorphElement, MorphUnit, Orientation, Plan,
+    Side, Subject,
 };
 use crate::pose::Posed;
 use crate::progress::Progress;
@@ -440,15 +440,6 @@ impl Case {
             )));
         }
         Ok(model)
-    }
-
-    /// What the calibrated density is equivalent to.
-    pub fn basis(&self) -> Basis {
-        match self.density.kind {
-            DensityKind::Ha => Basis::Ha,
-            DensityKind::Ash => Basis::Ash,
-            _ => Basis::K2hpo4,
-        }
     }
 
     /// Writes mask and density on the scan's own grid, and a picture of the endplates of a vertebra.

@@ -208,7 +208,7 @@ pub(crate) fn run_into(
         found.outcome = RunOutcome::Interrupted;
     }
     let statistics = statistics(&model);
-    let density = density_statistics(&model, &case, &assigned);
+    let density = density_statistics(&model, scan, &assigned);
     let result = RunResult {
         bone: plan.subject.bone,
         side: case.side,
@@ -344,7 +344,7 @@ fn statistics(model: &crate::bone_model::BoneModel) -> MeshStatistics {
 
 fn density_statistics(
     model: &crate::bone_model::BoneModel,
-    case: &Case,
+    scan: &Scan,
     assigned: &Assigned,
 ) -> DensityStatistics {
     let elements = || {
@@ -358,7 +358,7 @@ fn density_statistics(
         .map(|element| model.density_mg_cm3[element] * volume(element))
         .sum();
     DensityStatistics {
-        basis: case.basis(),
+        basis: scan.basis(),
         mean_mg_cm3: mass / whole,
         min_mg_cm3: bone().fold(f64::INFINITY, f64::min),
         max_mg_cm3: bone().fold(f64::NEG_INFINITY, f64::max),

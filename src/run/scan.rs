@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use calibration::{Calibration, DensityMap};
+use calibration::{Calibration, DensityKind, DensityMap};
 use imaging::image::Orientation as FileOrientation;
 use imaging::orientation::{axes_of, reorient, to_ras_axes};
 use imaging::{Grid, LabelMap};
@@ -14,6 +14,7 @@ use super::RunRequest;
 use crate::anatomy;
 use crate::automatic::{self, BUILT_IN, Labelled};
 use crate::exit::{EndWith as _, Failure, Kind};
+use crate::plan::Basis;
 use crate::progress::Progress;
 use crate::segment::network_device;
 
@@ -88,6 +89,35 @@ impl Scan {
             automatic,
             density_file: None,
         })
+    }
+
+    /// What the calibrated density is equivalent to.
+    pub fn basis(&self) -> Basis {
+        match self.density.kind {
+            DensityKind::Ha => Basis::Ha,
+            DensityKind::Ash => Basis::Ash,
+            _ => Basis::K2hpo4,
+        }
+    }
+
+    /// The same scan by another line, in the same basis.
+    pub fn recalibrated(&self, line: Calibration) -> Self {
+        let ratio = line.slope_mg_cm3_per_hu / self.calibration.slope_mg_cm3_per_hu;
+        let offset = line.intercept_mg_cm3 - ratio * self.calibration.intercept_mg_cm3;
+        let density = self
+            .density
+            .as_ref()
+            .clone()
+            .map(|volume| volume.map(|&d| (ratio * f64::from(d) + offset) as f32));
+        Self {
+            density: Arc::new(density),
+            calibration: line,
+            labels: self.labels.clone(),
+            orientation: self.orientation.clone(),
+            grid: self.grid.clone(),
+            automatic: self.automatic.clone(),
+            density_file: None,
+        }
     }
 
     /// Writes its density on its own grid.

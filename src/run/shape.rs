@@ -17,6 +17,8 @@ pub struct Shape {
     pub loaded_mm: Vec<[f64; 3]>,
     /// Nodes that are held, world mm.
     pub fixed_mm: Vec<[f64; 3]>,
+    /// Direction in which the loaded nodes move, world, unit.
+    pub load_direction: [f64; 3],
 }
 
 impl Shape {
@@ -33,6 +35,7 @@ impl Shape {
         };
         shape.loaded_mm = world(&model.loaded);
         shape.fixed_mm = world(&model.fixed);
+        shape.load_direction = frame.direction_to_world(model.direction);
         shape
     }
 

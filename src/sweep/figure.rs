@@ -36,13 +36,11 @@ impl SweepFigure {
     /// The figure of a sweep.
     pub fn of(sweep: &Sweep, plan: &Plan) -> Self {
         let title = sweep.quantity.title();
-        let first = sweep
-            .levels
-            .iter()
-            .find_map(|level| level.result.as_ref())
-            .map_or_else(|| plan.subject.bone.to_string(), |result| result.which());
         Self {
-            title: format!("Sensitivity of the {title} to the mask, {first}"),
+            title: format!(
+                "Sensitivity of the {title} to the mask, {}",
+                sweep.which(plan)
+            ),
             subtitle: plan.protocol.clone(),
             quantity: (title, sweep.quantity.unit()),
             unit: sweep.unit.to_string(),

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::json;
 
+use super::budget::Budget;
 use super::signed;
 use crate::exit::Ending;
 use crate::plan::{MorphUnit, Plan};
@@ -50,7 +51,17 @@ impl Quantity {
         }
     }
 
-    /// Its name with the unit, for a figure.
+    /// Its name in files, without the unit.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::FailureLoad => "failure_load",
+            Self::PistoiaLoad => "pistoia_load",
+            Self::LinearStrength => "linear_strength",
+            Self::Stiffness => "stiffness",
+        }
+    }
+
+    /// Its name in words, for a figure.
     pub fn title(self) -> &'static str {
         match self {
             Self::FailureLoad => "failure load",
@@ -126,6 +137,17 @@ pub struct Level {
     pub fixed: Option<Moved>,
 }
 
+impl Level {
+    /// How it ended.
+    pub(crate) fn case_ending(&self) -> CaseEnding {
+        match (&self.result, &self.ending) {
+            (Some(result), _) => CaseEnding::Ran(Box::new(result.clone())),
+            (None, Some(ending)) if self.status != "not_run" => CaseEnding::Failed(ending.clone()),
+            _ => CaseEnding::NotRun,
+        }
+    }
+}
+
 /// A sweep, level by level in rising order.
 #[derive(Clone, Debug)]
 pub struct Sweep {
@@ -139,6 +161,8 @@ pub struct Sweep {
     pub levels: Vec<Level>,
     /// Load in proportion: of the lowest, the unmorphed and the highest level.
     pub risk: [Risk; 3],
+    /// Direction of the load on the unmorphed mask, in the patient (LPS, unit), where it was computed.
+    pub load_direction: Option<[f64; 3]>,
 }
 
 impl Sweep {
@@ -236,7 +260,14 @@ impl Sweep {
             mm_per_unit,
             levels,
             risk,
+            load_direction: base_shape.map(|shape| shape.load_direction),
         }
+    }
+
+    /// The bone in words, as the first computed level names it.
+    pub fn which(&self, plan: &Plan) -> String {
+        let first = self.levels.iter().find_map(|level| level.result.as_ref());
+        first.map_or_else(|| plan.subject.bone.to_string(), RunResult::which)
     }
 
     /// The unmorphed mask.
@@ -336,7 +367,19 @@ impl Sweep {
     ///
     /// # Errors
     /// When the text cannot be made.
-    pub fn to_json(&self) -> anyhow::Result<String> {
+    pub fn to_json(&self, budget: Option<&Budget>, plan: &Plan) -> anyhow::Result<String> {
+        let budget = budget.map(|budget| {
+            let band = budget.band();
+            let load = |place: usize| {
+                band.filter(|_| budget.quantity == Quantity::FailureLoad)
+                    .map(|band| band[place])
+            };
+            json!({
+                "low": band.map(|band| band[0]),
+                "high": band.map(|band| band[1]),
+                "risk": {"low": Risk::of(load(0), plan), "high": Risk::of(load(1), plan)},
+            })
+        });
         let base = self.base();
         let band = self.band();
         let base_value = base.and_then(|level| level.value);
@@ -371,6 +414,7 @@ impl Sweep {
             "slope_n_per_voxel": base.and_then(|level| self.per_voxel(level)),
             "levels": levels,
             "risk": {"low": low, "base": at_base, "high": high},
+            "budget": budget,
         });
         Ok(serde_json::to_string_pretty(&found)? + "\n")
     }

@@ -39,6 +39,7 @@ fn swept(
     let request = SweepRequest {
         base,
         morphs: morphs.to_vec(),
+        factors: Vec::new(),
         jobs: NonZeroUsize::new(jobs),
     };
     sweep(&request, &mut Progress::silent())
