@@ -1,15 +1,15 @@
 //! The force-displacement figure, as SVG and PNG, drawn from the points of `curve.csv` and nothing else.
 
-use std::path::Path;
 use std::sync::OnceLock;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
 
 use super::curve::CurvePoint;
+use super::figure::{DrawingFailure, Figure};
 
 /// DejaVu Sans, unmodified; its licence stands beside it in `assets/`.
 const FONT: &[u8] = include_bytes!("../../assets/DejaVuSans.ttf");
@@ -18,9 +18,9 @@ const FAMILY: &str = "sans-serif";
 /// Size of the figure in pixels. The SVG has the same coordinates.
 const SIZE: (u32, u32) = (1200, 800);
 
-pub(super) const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
-pub(super) const SOFT_INK: RGBColor = RGBColor(0x66, 0x66, 0x66);
-pub(super) const FAINT: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
+pub(crate) const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
+pub(crate) const SOFT_INK: RGBColor = RGBColor(0x66, 0x66, 0x66);
+pub(crate) const FAINT: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
 const GREY: RGBColor = RGBColor(0x9a, 0x9a, 0x9a);
 pub(super) const BLUE_INK: RGBColor = RGBColor(0x1f, 0x5f, 0xa8);
 pub(super) const RED_INK: RGBColor = RGBColor(0xc0, 0x2f, 0x2a);
@@ -40,44 +40,15 @@ pub struct CurveFigure<'a> {
     pub stiffness_n_per_mm: Option<f64>,
 }
 
-impl CurveFigure<'_> {
-    /// Writes the figure as SVG.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write_svg(&self, path: &Path) -> anyhow::Result<()> {
-        let mut text = String::new();
-        {
-            let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
-            self.draw(&area)?;
-        }
-        std::fs::write(path, text).with_context(|| path.display().to_string())
-    }
-
-    /// Writes the figure as PNG.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write_png(&self, path: &Path) -> anyhow::Result<()> {
-        let area = BitMapBackend::new(path, SIZE).into_drawing_area();
-        self.draw(&area).with_context(|| path.display().to_string())
+impl Figure for CurveFigure<'_> {
+    fn size(&self) -> (u32, u32) {
+        SIZE
     }
 
     fn draw<B: DrawingBackend>(
         &self,
         area: &DrawingArea<B, plotters::coord::Shift>,
-    ) -> anyhow::Result<()>
-    where
-        B::ErrorType: 'static,
-    {
-        self.try_draw(area)
-            .map_err(|error| anyhow!("the figure cannot be drawn: {error}"))
-    }
-
-    fn try_draw<B: DrawingBackend>(
-        &self,
-        area: &DrawingArea<B, plotters::coord::Shift>,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+    ) -> Result<(), DrawingFailure>
     where
         B::ErrorType: 'static,
     {
@@ -140,7 +111,9 @@ impl CurveFigure<'_> {
         area.present()?;
         Ok(())
     }
+}
 
+impl CurveFigure<'_> {
     /// The key, in the lower right corner, which neither a rising nor a falling curve crosses.
     fn draw_legend<B: DrawingBackend>(
         &self,
@@ -259,7 +232,7 @@ impl Scale {
 }
 
 /// A number without needless zeros.
-pub(super) fn trimmed(value: f64) -> String {
+pub(crate) fn trimmed(value: f64) -> String {
     let text = format!("{value:.4}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" {
@@ -269,12 +242,12 @@ pub(super) fn trimmed(value: f64) -> String {
     }
 }
 
-pub(super) fn text(size: u32, colour: RGBColor) -> TextStyle<'static> {
+pub(crate) fn text(size: u32, colour: RGBColor) -> TextStyle<'static> {
     (FAMILY, size).into_font().color(&colour)
 }
 
 /// Registers the bundled font once: no figure depends on what the machine has installed.
-pub(super) fn use_bundled_font() -> anyhow::Result<()> {
+pub(crate) fn use_bundled_font() -> anyhow::Result<()> {
     static REGISTERED: OnceLock<bool> = OnceLock::new();
     let registered =
         REGISTERED.get_or_init(|| register_font(FAMILY, FontStyle::Normal, FONT).is_ok());
