@@ -5,6 +5,7 @@
 
 mod calibrate;
 mod case;
+mod compare;
 mod demo;
 mod doctor;
 mod evaluate;
@@ -124,6 +125,7 @@ enum Command {
     Calibrate(calibrate::CalibrateArgs),
     Segment(segment::SegmentArgs),
     Evaluate(evaluate::EvaluateArgs),
+    Compare(compare::CompareArgs),
     Train(train::TrainArgs),
     Synth(synth::SynthArgs),
     Info(image::InfoArgs),
@@ -177,6 +179,7 @@ fn execute(cli: &Cli) -> anyhow::Result<()> {
         Command::Calibrate(args) => args.execute(globals),
         Command::Segment(args) => args.execute(globals),
         Command::Evaluate(args) => args.execute(globals),
+        Command::Compare(args) => args.execute(globals),
         Command::Train(args) => args.execute(globals),
         Command::Synth(args) => args.execute(globals),
         Command::Info(args) => args.execute(),

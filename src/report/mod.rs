@@ -3,6 +3,7 @@
 pub mod calibration_figure;
 pub mod curve;
 pub mod endplate_figure;
+pub mod figure;
 pub mod plot;
 pub mod result_json;
 
@@ -14,6 +15,7 @@ pub(crate) use tests::example_result;
 pub use calibration_figure::CalibrationFigure;
 pub use curve::CurvePoint;
 pub use endplate_figure::EndplateFigure;
+pub use figure::Figure;
 pub use plot::CurveFigure;
 pub use result_json::{
     Check, CheckStatus, DensityStatistics, MeshStatistics, RunOutcome, RunResult, status_word,

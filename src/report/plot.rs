@@ -1,15 +1,15 @@
 //! The force-displacement figure, as SVG and PNG, drawn from the points of `curve.csv` and nothing else.
 
-use std::path::Path;
 use std::sync::OnceLock;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
 
 use super::curve::CurvePoint;
+use super::figure::{DrawingFailure, Figure};
 
 /// DejaVu Sans, unmodified; its licence stands beside it in `assets/`.
 const FONT: &[u8] = include_bytes!("../../assets/DejaVuSans.ttf");
@@ -40,44 +40,15 @@ pub struct CurveFigure<'a> {
     pub stiffness_n_per_mm: Option<f64>,
 }
 
-impl CurveFigure<'_> {
-    /// Writes the figure as SVG.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write_svg(&self, path: &Path) -> anyhow::Result<()> {
-        let mut text = String::new();
-        {
-            let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
-            self.draw(&area)?;
-        }
-        std::fs::write(path, text).with_context(|| path.display().to_string())
-    }
-
-    /// Writes the figure as PNG.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write_png(&self, path: &Path) -> anyhow::Result<()> {
-        let area = BitMapBackend::new(path, SIZE).into_drawing_area();
-        self.draw(&area).with_context(|| path.display().to_string())
+impl Figure for CurveFigure<'_> {
+    fn size(&self) -> (u32, u32) {
+        SIZE
     }
 
     fn draw<B: DrawingBackend>(
         &self,
         area: &DrawingArea<B, plotters::coord::Shift>,
-    ) -> anyhow::Result<()>
-    where
-        B::ErrorType: 'static,
-    {
-        self.try_draw(area)
-            .map_err(|error| anyhow!("the figure cannot be drawn: {error}"))
-    }
-
-    fn try_draw<B: DrawingBackend>(
-        &self,
-        area: &DrawingArea<B, plotters::coord::Shift>,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+    ) -> Result<(), DrawingFailure>
     where
         B::ErrorType: 'static,
     {
@@ -140,7 +111,9 @@ impl CurveFigure<'_> {
         area.present()?;
         Ok(())
     }
+}
 
+impl CurveFigure<'_> {
     /// The key, in the lower right corner, which neither a rising nor a falling curve crosses.
     fn draw_legend<B: DrawingBackend>(
         &self,

@@ -1,0 +1,150 @@
+//! From the `results.csv` of a cohort to what a paper prints about its masks: Table 3, Figure 2, agreement, sensitivity and tests.
+//!
+//! Everything is relative to the manual mask of the same case. Femora and vertebrae are never mixed. The definitions stand in
+//! `docs/cohorts.md`.
+
+pub mod agreement;
+mod canvas;
+pub mod cohort;
+pub mod figures;
+mod marks;
+mod operator_figure;
+pub mod ranks;
+pub mod rows;
+mod sensitivity_figure;
+pub mod statistics;
+pub mod table;
+#[cfg(test)]
+mod tests;
+pub mod variant;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Serialize;
+use solver::Device;
+
+use self::cohort::Bone;
+use self::ranks::{BoneStatistics, Comparison, Friedman};
+use crate::output_dir::{Existing, OutputDir, PROVENANCE_FILE};
+use crate::provenance::Provenance;
+use crate::report::Figure;
+
+/// What is compared, and where the results go.
+#[derive(Clone, Debug)]
+pub struct CompareRequest {
+    /// The table of a cohort.
+    pub results: PathBuf,
+    /// Directory for the results.
+    pub out: PathBuf,
+    /// What may stand there.
+    pub existing: Existing,
+    /// For `provenance.json`; nothing is computed on it.
+    pub device: Device,
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compared {
+    /// Where the results stand.
+    pub out: PathBuf,
+    /// A line or two per bone.
+    pub summary: Vec<String>,
+}
+
+/// `statistics.json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Statistics {
+    /// Friedman's test of the only bone; `None` where there are two.
+    pub friedman: Option<Friedman>,
+    /// Dunn's comparisons with the manual masks of the only bone; `None` where there are two.
+    pub dunn: Option<Vec<Comparison>>,
+    /// Everything by bone.
+    pub bones: BTreeMap<String, BoneStatistics>,
+}
+
+impl Statistics {
+    /// The statistics of all bones.
+    pub fn of(bones: &[Bone]) -> Self {
+        let bones: BTreeMap<String, BoneStatistics> = bones
+            .iter()
+            .map(|bone| (bone.name.clone(), ranks::of(bone)))
+            .collect();
+        let only = bones.values().next().filter(|_| bones.len() == 1);
+        Self {
+            friedman: only.map(|bone| bone.friedman.clone()),
+            dunn: only.map(|bone| bone.dunn.clone()),
+            bones,
+        }
+    }
+}
+
+/// Writes tables, figures and statistics of a cohort.
+///
+/// # Errors
+/// A [`crate::exit::Failure`]: of kind usage for the output directory, of kind input for the table.
+pub fn compare(request: &CompareRequest) -> anyhow::Result<Compared> {
+    let out = OutputDir::begin(&request.out, request.existing)?;
+    let rows = rows::read(&request.results)?;
+    let bones = cohort::bones(&rows)
+        .map_err(anyhow::Error::from)
+        .with_context(|| request.results.display().to_string())?;
+    let statistics = Statistics::of(&bones);
+    let write = |name: &str, contents: &[u8]| {
+        std::fs::write(out.join(name), contents).with_context(|| name.to_owned())
+    };
+    let lines = table::lines(&bones);
+    write("table3.csv", &table::to_csv(&lines)?)?;
+    write("table3.md", table::to_markdown(&lines).as_bytes())?;
+    write("cases.csv", &table::cases_csv(&bones)?)?;
+    let json = serde_json::to_string_pretty(&statistics)? + "\n";
+    write("statistics.json", json.as_bytes())?;
+    draw(out.path(), &bones, &statistics)?;
+    write("plan.toml", plan().as_bytes())?;
+    let mut provenance = Provenance::of_this_process("compare", request.device);
+    provenance.add_input("results", &request.results)?;
+    write(PROVENANCE_FILE, provenance.to_json()?.as_bytes())?;
+    let summary = statistics
+        .bones
+        .iter()
+        .map(|(name, bone)| sentence(name, bone));
+    Ok(Compared {
+        summary: summary.collect(),
+        out: out.finish()?,
+    })
+}
+
+fn draw(folder: &Path, bones: &[Bone], statistics: &Statistics) -> anyhow::Result<()> {
+    figures::LoadFigure { bones, statistics }.write(folder, "figure2")?;
+    figures::BlandAltmanFigure::of(bones, statistics).write(folder, "bland_altman")?;
+    figures::ScatterFigure::of(bones, statistics).write(folder, "scatter")?;
+    sensitivity_figure::SensitivityFigure { bones }.write(folder, "sensitivity")?;
+    match operator_figure::OperatorFigure::of(statistics) {
+        Some(figure) => figure.write(folder, "operators"),
+        None => Ok(()),
+    }
+}
+
+/// Every choice that went into the results, for `plan.toml`.
+fn plan() -> String {
+    format!(
+        "# osteoload compare\nreference = \"manual\"\ntest = \"friedman\"\npost_hoc = \"dunn, within-case ranks\"\n\
+         adjustment = \"bonferroni\"\nlimits_of_agreement_sd = {}\n",
+        agreement::LIMITS_SD
+    )
+}
+
+fn sentence(name: &str, bone: &BoneStatistics) -> String {
+    let test = &bone.friedman;
+    match (test.statistic, test.degrees_of_freedom, test.p) {
+        (Some(statistic), Some(freedom), Some(p)) => format!(
+            "{name}: Friedman chi-squared {statistic:.3} ({freedom} degrees of freedom, {} cases, {} left out), p {p:.3e}",
+            test.cases, test.cases_left_out
+        ),
+        _ => format!(
+            "{name}: no Friedman test: {}",
+            test.reason.as_deref().unwrap_or("no reason known")
+        ),
+    }
+}
