@@ -3,6 +3,7 @@
 pub mod calibration_figure;
 pub mod curve;
 pub mod endplate_figure;
+pub mod html;
 pub mod plot;
 pub mod result_json;
 
