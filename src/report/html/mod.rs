@@ -1,7 +1,7 @@
 //! `report.html`: a run on one page, which opens without a network.
 //!
 //! The page is made from the files of a directory and nothing else, so that `osteoload report` makes the same one
-//! again. A section is a function that takes what it shows and returns HTML; [`sections`] puts them in order. A part
+//! again. A section is a function that takes what it shows and returns HTML; `sections` puts them in order. A part
 //! whose files cannot be read says so in its place: a report must not cost the result that it describes.
 
 mod literature;
