@@ -13,6 +13,7 @@ mod export;
 mod image;
 mod mesh;
 mod protocol;
+mod report;
 mod run;
 mod segment;
 mod solve;
@@ -132,6 +133,7 @@ enum Command {
     Convert(image::ConvertArgs),
     Mesh(Box<mesh::MeshArgs>),
     Export(export::ExportArgs),
+    Report(report::ReportArgs),
     Protocol(protocol::ProtocolArgs),
     Verify(verify::VerifyArgs),
     Doctor(doctor::DoctorArgs),
@@ -186,6 +188,7 @@ fn execute(cli: &Cli) -> anyhow::Result<()> {
         Command::Convert(args) => args.execute(),
         Command::Mesh(args) => args.execute(globals),
         Command::Export(args) => args.execute(globals),
+        Command::Report(args) => args.execute(globals),
         Command::Protocol(args) => args.execute(),
         Command::Verify(args) => args.execute(globals),
         Command::Doctor(args) => args.execute(),

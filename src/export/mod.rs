@@ -13,6 +13,7 @@ mod msh;
 mod numbers;
 mod stl;
 mod store;
+pub(crate) mod surface;
 
 use std::path::{Path, PathBuf};
 

@@ -16,6 +16,8 @@ use super::plot::{BLUE_INK, FAINT, INK, RED_INK, SOFT_INK, text, trimmed, use_bu
 
 /// Size of the figure in pixels.
 const SIZE: (u32, u32) = (1500, 780);
+/// Size of the line alone.
+const LINE_SIZE: (u32, u32) = (900, 480);
 /// Grey levels run over this range, HU: water and rods are told apart.
 const WINDOW_HU: [f64; 2] = [-300.0, 700.0];
 /// Radius of the rings drawn around the rods, mm: just outside a rod of the usual phantoms.
@@ -53,7 +55,7 @@ impl CalibrationFigure<'_> {
         head.draw_text(&self.equation(), &text(20, SOFT_INK), (0, 46))?;
         let (scan, line) = body.split_horizontally(SIZE.0 as i32 * 45 / 100);
         self.draw_scan(&scan)?;
-        self.draw_line(&line)?;
+        draw_line(self.calibration, &line)?;
         area.present()?;
         Ok(())
     }
@@ -133,65 +135,86 @@ impl CalibrationFigure<'_> {
         area.draw_text(&caption, &text(18, SOFT_INK), (0, shape[1] as i32 + 10))?;
         Ok(())
     }
+}
 
-    /// The rods against the line they gave.
-    fn draw_line(&self, area: &DrawingArea<BitMapBackend, Shift>) -> Result<(), AnyError> {
-        let c = self.calibration;
-        let points: Vec<(&Rod, f64)> = c.rods.iter().map(|rod| (rod, comparable_hu(rod))).collect();
-        let low = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, f64::min);
-        let high = |values: &mut dyn Iterator<Item = f64>| values.fold(1.0, f64::max);
-        let hu = [
-            low(&mut points.iter().map(|p| p.1)),
-            high(&mut points.iter().map(|p| p.1)),
-        ];
-        let density = [
-            low(&mut points.iter().map(|p| p.0.reference_mg_cm3)),
-            high(&mut points.iter().map(|p| p.0.reference_mg_cm3)),
-        ];
-        let wide = |[low, high]: [f64; 2]| {
-            let pad = 0.12 * (high - low);
-            low - pad..high + pad
-        };
-        let mut chart = ChartBuilder::on(area)
-            .x_label_area_size(72)
-            .y_label_area_size(104)
-            .build_cartesian_2d(wide(hu), wide(density))?;
-        let water = points.iter().any(|(rod, _)| rod.water_mg_cm3.is_some());
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(FAINT)
-            .axis_style(INK)
-            .x_labels(7)
-            .y_labels(8)
-            .x_label_formatter(&|x| trimmed(*x))
-            .y_label_formatter(&|y| trimmed(*y))
-            .x_desc(if water {
-                "CT number, rod material taken out (HU)"
-            } else {
-                "CT number (HU)"
-            })
-            .y_desc(format!("density (mg/cm³ {})", c.kind))
-            .label_style(text(18, INK))
-            .axis_desc_style(text(21, INK))
-            .draw()?;
-        let ends = wide(hu);
-        chart.draw_series(LineSeries::new(
-            [ends.start, ends.end].map(|hu| (hu, c.density_mg_cm3(hu))),
-            BLUE_INK.stroke_width(3),
-        ))?;
-        for (rod, hu) in points {
-            let at = (hu, rod.reference_mg_cm3);
-            chart.draw_series([Circle::new(at, 7, RED_INK.filled())])?;
-            let style = text(18, RED_INK).pos(Pos::new(HPos::Left, VPos::Top));
-            let plot = chart.plotting_area();
-            let (x, y) = plot.map_coordinate(&at);
-            let (left, above) = plot.get_base_pixel();
-            let label = Text::new(rod.name.clone(), (x - left + 12, y - above + 4), style);
-            plot.strip_coord_spec().draw(&label)?;
-        }
-        Ok(())
+/// The figure's right half alone, rods and line, as SVG: the scan is not needed for it.
+///
+/// # Errors
+/// When it cannot be drawn.
+pub(in crate::report) fn line_svg(calibration: &Calibration) -> anyhow::Result<String> {
+    let mut text = String::new();
+    {
+        let area = SVGBackend::with_string(&mut text, LINE_SIZE).into_drawing_area();
+        use_bundled_font()?;
+        draw_line(calibration, &area)
+            .and_then(|()| Ok(area.present()?))
+            .map_err(|error| anyhow!("the figure cannot be drawn: {error}"))?;
     }
+    Ok(text)
+}
+
+/// The rods against the line they gave.
+fn draw_line<B: DrawingBackend>(
+    c: &Calibration,
+    area: &DrawingArea<B, Shift>,
+) -> Result<(), AnyError>
+where
+    B::ErrorType: 'static,
+{
+    let points: Vec<(&Rod, f64)> = c.rods.iter().map(|rod| (rod, comparable_hu(rod))).collect();
+    let low = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, f64::min);
+    let high = |values: &mut dyn Iterator<Item = f64>| values.fold(1.0, f64::max);
+    let hu = [
+        low(&mut points.iter().map(|p| p.1)),
+        high(&mut points.iter().map(|p| p.1)),
+    ];
+    let density = [
+        low(&mut points.iter().map(|p| p.0.reference_mg_cm3)),
+        high(&mut points.iter().map(|p| p.0.reference_mg_cm3)),
+    ];
+    let wide = |[low, high]: [f64; 2]| {
+        let pad = 0.12 * (high - low);
+        low - pad..high + pad
+    };
+    let mut chart = ChartBuilder::on(area)
+        .x_label_area_size(72)
+        .y_label_area_size(104)
+        .build_cartesian_2d(wide(hu), wide(density))?;
+    let water = points.iter().any(|(rod, _)| rod.water_mg_cm3.is_some());
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(FAINT)
+        .axis_style(INK)
+        .x_labels(7)
+        .y_labels(8)
+        .x_label_formatter(&|x| trimmed(*x))
+        .y_label_formatter(&|y| trimmed(*y))
+        .x_desc(if water {
+            "CT number, rod material taken out (HU)"
+        } else {
+            "CT number (HU)"
+        })
+        .y_desc(format!("density (mg/cm³ {})", c.kind))
+        .label_style(text(18, INK))
+        .axis_desc_style(text(21, INK))
+        .draw()?;
+    let ends = wide(hu);
+    chart.draw_series(LineSeries::new(
+        [ends.start, ends.end].map(|hu| (hu, c.density_mg_cm3(hu))),
+        BLUE_INK.stroke_width(3),
+    ))?;
+    for (rod, hu) in points {
+        let at = (hu, rod.reference_mg_cm3);
+        chart.draw_series([Circle::new(at, 7, RED_INK.filled())])?;
+        let style = text(18, RED_INK).pos(Pos::new(HPos::Left, VPos::Top));
+        let plot = chart.plotting_area();
+        let (x, y) = plot.map_coordinate(&at);
+        let (left, above) = plot.get_base_pixel();
+        let label = Text::new(rod.name.clone(), (x - left + 12, y - above + 4), style);
+        plot.strip_coord_spec().draw(&label)?;
+    }
+    Ok(())
 }
 
 /// The CT number that stands against the rod's density on the line: for a rod of known water-equivalent

@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 
+use anyhow::Context as _;
+
 /// One converged increment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CurvePoint {
@@ -46,6 +48,37 @@ pub fn to_csv(curve: &[CurvePoint]) -> anyhow::Result<Vec<u8>> {
     let mut bytes = writer.into_inner()?;
     bytes.flush()?;
     Ok(bytes)
+}
+
+/// Reads `curve.csv` again.
+///
+/// # Errors
+/// A column is missing or holds no number.
+pub fn from_csv(text: &[u8]) -> anyhow::Result<Vec<CurvePoint>> {
+    let mut reader = csv::Reader::from_reader(text);
+    let head = reader.headers()?.clone();
+    let mut columns = [0; 5];
+    for (column, name) in columns.iter_mut().zip(CURVE_HEADER) {
+        *column = head
+            .iter()
+            .position(|found| found == name)
+            .with_context(|| format!("the column {name} is missing"))?;
+    }
+    let [increment, displacement, force, iterations, plastic] = columns;
+    reader
+        .records()
+        .map(|record| {
+            let record = record?;
+            let cell = |column: usize| record.get(column).unwrap_or_default();
+            Ok(CurvePoint {
+                increment: cell(increment).parse()?,
+                displacement_mm: cell(displacement).parse()?,
+                force_n: cell(force).parse()?,
+                newton_iterations: cell(iterations).parse()?,
+                plastic_fraction: cell(plastic).parse()?,
+            })
+        })
+        .collect()
 }
 
 /// Initial stiffness, N/mm: force over displacement of the first increment, `None` when nothing moved.
@@ -104,6 +137,8 @@ mod tests {
             "increment,displacement_mm,force_n,newton_iterations,plastic_fraction\n\
              1,0.05,100.25,3,0.30000000000000004\n"
         );
+        assert_eq!(from_csv(text.as_bytes()).unwrap(), [point(1, 0.05, 100.25)]);
+        assert!(from_csv(b"increment\n1\n").is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod calibration_figure;
 pub mod curve;
 pub mod endplate_figure;
 pub mod figure;
+pub mod html;
 pub mod plot;
 pub mod result_json;
 

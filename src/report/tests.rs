@@ -7,7 +7,7 @@ use crate::progress::Timings;
 use crate::protocol::Protocol;
 use crate::risk::Risk;
 
-fn plan() -> Plan {
+pub(super) fn plan() -> Plan {
     let calibration = CalibrationSpec::Density {
         basis: Basis::K2hpo4,
     };
@@ -17,7 +17,7 @@ fn plan() -> Plan {
 }
 
 /// A curve that rises, bends, peaks and falls, like a femur's.
-fn curve() -> Vec<CurvePoint> {
+pub(super) fn curve() -> Vec<CurvePoint> {
     (1..=52)
         .map(|increment| {
             let u = 0.05 * increment as f64;

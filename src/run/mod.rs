@@ -235,6 +235,7 @@ pub(crate) fn run_into(
     };
     let provenance = provenance(scan, request, command)?;
     crate::report::write_run(out, &result, &curve, plan, &provenance)?;
+    crate::report::html::write(out.path(), &out.join(crate::report::html::REPORT_FILE))?;
     Ok(Ran {
         result,
         shape: Shape::of(&case.bone(plan), &model),

@@ -119,6 +119,12 @@ fn a_run_is_exported_and_solved_again() {
         &increments,
     ]);
     let run = case.path("result");
+    // Every run leaves its report, and the command makes the same one again.
+    let page = std::fs::read_to_string(run.join("report.html")).expect("a report");
+    assert!(page.contains("id=\"scene-data\"") && !page.contains("Not shown"));
+    let again = case.path("again.html");
+    ends_with(0, &["report", name(&run), "--out", name(&again)]);
+    assert!(std::fs::read_to_string(again).expect("a report") == page);
 
     for format in Format::ALL {
         let to = format.extension();

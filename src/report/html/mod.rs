@@ -1,0 +1,202 @@
+//! `report.html`: a run on one page, which opens without a network.
+//!
+//! The page is made from the files of a directory and nothing else, so that `osteoload report` makes the same one
+//! again. A section is a function that takes what it shows and returns HTML; `sections` puts them in order. A part
+//! whose files cannot be read says so in its place: a report must not cost the result that it describes.
+
+mod literature;
+mod markup;
+mod model;
+mod packing;
+mod page;
+mod scene;
+mod slices;
+mod tables;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use super::CurvePoint;
+use super::curve::from_csv;
+use crate::exit::{EndWith as _, Failure, Kind};
+use crate::output_dir::{PROVENANCE_FILE, check_file, write_file};
+use markup::{escape, picture, section};
+use model::Model;
+
+/// Name of the report in a directory.
+pub const REPORT_FILE: &str = "report.html";
+
+/// Tables of a directory that are shown as they are: file, heading, figure.
+const TABLES: [(&str, &str, &str); 2] = [
+    ("sweep.csv", "Mask grown and shrunk", "sweep.svg"),
+    ("budget.csv", "What moves the failure load", "tornado.svg"),
+];
+
+/// A report to be made.
+#[derive(Clone, Debug)]
+pub struct ReportRequest {
+    /// The directory that a run has filled.
+    pub directory: PathBuf,
+    /// File to write; [`REPORT_FILE`] in the directory where there is none.
+    pub out: Option<PathBuf>,
+    /// Whether an existing file may be replaced.
+    pub overwrite: bool,
+}
+
+/// Makes the report of a directory again, and returns where it is.
+///
+/// # Errors
+/// A [`Failure`]: of kind usage when the file is there already or cannot be written, of kind input when the directory
+/// is none that this program has filled.
+pub fn report(request: &ReportRequest) -> anyhow::Result<PathBuf> {
+    let in_directory = || request.directory.join(REPORT_FILE);
+    let place = request.out.clone().unwrap_or_else(in_directory);
+    check_file(&place, request.overwrite)?;
+    write(&request.directory, &place)?;
+    Ok(place)
+}
+
+/// Writes the report of `directory` to `place`.
+///
+/// # Errors
+/// As [`report`].
+pub(crate) fn write(directory: &Path, place: &Path) -> anyhow::Result<()> {
+    write_file(place, page_of(directory)?.as_bytes())
+}
+
+/// The report of a directory as HTML.
+///
+/// # Errors
+/// A [`Failure`] of kind input when the directory holds neither `result.json` nor a table of many runs, or one that
+/// cannot be read.
+pub fn page_of(directory: &Path) -> anyhow::Result<String> {
+    let mut parts = Vec::new();
+    let (mut title, mut head) = ("OsteoLoad report".to_owned(), String::new());
+    let run = directory.join("result.json").is_file();
+    if run {
+        let run = Run::read(directory).kind(Kind::Input)?;
+        title = format!("OsteoLoad report: {}", page::bone(&run.result));
+        head = page::answer(&run.result, &run.plan);
+        parts.extend(sections(&run));
+    }
+    for (csv, heading, figure) in TABLES {
+        if let Some(html) = tables::file(directory, csv, figure).kind(Kind::Input)? {
+            parts.push(section(csv.trim_end_matches(".csv"), heading, &html));
+        }
+    }
+    if parts.is_empty() {
+        return Err(Failure::input(format!(
+            "{} holds no result.json: nothing to report",
+            directory.display()
+        ))
+        .with_help("name the directory of a finished `osteoload run`")
+        .into());
+    }
+    Ok(page::page(&title, &head, &parts))
+}
+
+/// The files of a run's directory that are small.
+struct Run {
+    directory: PathBuf,
+    result: Value,
+    plan_text: String,
+    plan: toml::Table,
+    provenance: Value,
+    curve: Vec<CurvePoint>,
+}
+
+impl Run {
+    fn read(directory: &Path) -> anyhow::Result<Self> {
+        let text = |name: &str| {
+            let path = directory.join(name);
+            std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+        };
+        let json = |name: &str| -> anyhow::Result<Value> {
+            serde_json::from_str(&text(name)?).with_context(|| name.to_owned())
+        };
+        let plan_text = text("plan.toml")?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            result: json("result.json")?,
+            plan: plan_text.parse().context("plan.toml")?,
+            plan_text,
+            provenance: json(PROVENANCE_FILE)?,
+            curve: from_csv(text("curve.csv")?.as_bytes()).context("curve.csv")?,
+        })
+    }
+}
+
+/// The sections of a run in order.
+fn sections(run: &Run) -> Vec<String> {
+    let (result, directory) = (&run.result, &run.directory);
+    let bone = page::bone(result);
+    let model = Model::read(&directory.join(crate::export::MODEL_FILE));
+    let load = model.as_ref().ok().and_then(|model| model.load);
+    let view = model.and_then(|model| {
+        scene::view(
+            directory,
+            &model,
+            &run.curve,
+            page::number(result, "/failure_displacement_mm"),
+            page::number(result, "/mesh/mean_volume_mm3").unwrap_or(1.0),
+        )
+    });
+    let mut found = or_reason(slices::slices(directory, &bone, load.as_ref()));
+    if let Ok(bytes) = std::fs::read(directory.join("endplates.png")) {
+        found += &picture(
+            "image/png",
+            &bytes,
+            "endplates found in the mask and in the image",
+        );
+    }
+    vec![
+        section("curve", "Force over displacement", &curve(run)),
+        section("checks", "Checks", &page::check_table(result)),
+        section("scan", "Found in the scan", &found),
+        section("view", "Under load", &or_reason(view)),
+        section("risk", "In proportion", &page::risk(result)),
+        section(
+            "calibration",
+            "Calibration",
+            &or_reason(tables::calibration(result)),
+        ),
+        section("mesh", "Mesh, density, solution", &tables::mesh(result)),
+        section(
+            "settings",
+            "Every setting",
+            &tables::settings(&run.plan_text, &run.plan),
+        ),
+        section(
+            "provenance",
+            "Provenance",
+            &tables::provenance(&run.provenance),
+        ),
+    ]
+}
+
+fn curve(run: &Run) -> String {
+    let figure = std::fs::read(run.directory.join("curve.svg")).context("curve.svg");
+    or_reason(figure.map(|bytes| {
+        let image = picture(
+            "image/svg+xml",
+            &bytes,
+            "force over displacement, the failure load marked",
+        );
+        format!("<div class=\"curve\">{image}</div>\n")
+    }))
+}
+
+/// HTML, or why there is none.
+fn or_reason(part: anyhow::Result<String>) -> String {
+    part.unwrap_or_else(|error| {
+        format!(
+            "<p class=\"look\">Not shown: {}</p>\n",
+            escape(&format!("{error:#}"))
+        )
+    })
+}
