@@ -117,10 +117,23 @@ fn figures(found: &Agreement, voxel_mm3: f64) -> Figures {
     }
 }
 
-/// Figures of the head, the middle and the shaft of a femur, both maps cut by the planes of the reference.
-fn regions(reference: &LabelMap, prediction: &LabelMap, label: u16) -> anyhow::Result<Figures> {
-    let masks = [reference, prediction].map(|map| map.select(&[label]));
-    let bounds = masks.iter().filter_map(Mask::bounding_box);
+/// How well two masks on one grid agree.
+///
+/// # Errors
+/// When the grids differ.
+pub(crate) fn mask_agreement(reference: &Mask, prediction: &Mask) -> anyhow::Result<Agreement> {
+    reference.grid.check_same(&prediction.grid)?;
+    Ok(match in_common_box(reference, prediction)? {
+        Some([reference, prediction]) => agreement(&reference, &prediction)?,
+        None => agreement(reference, prediction)?,
+    })
+}
+
+/// Two masks on one grid cut to the box that holds both; `None` of two empty ones.
+fn in_common_box(reference: &Mask, prediction: &Mask) -> anyhow::Result<Option<[Mask; 2]>> {
+    let bounds = [reference, prediction]
+        .into_iter()
+        .filter_map(Mask::bounding_box);
     let both = bounds.reduce(|[a, b], [c, d]| {
         let axis = |pick: fn(usize, usize) -> usize, x: [usize; 3], y: [usize; 3]| {
             std::array::from_fn(|axis| pick(x[axis], y[axis]))
@@ -128,10 +141,20 @@ fn regions(reference: &LabelMap, prediction: &LabelMap, label: u16) -> anyhow::R
         [axis(usize::min, a, c), axis(usize::max, b, d)]
     });
     let Some([low, high]) = both else {
+        return Ok(None);
+    };
+    Ok(Some([
+        crop(reference, low, high)?,
+        crop(prediction, low, high)?,
+    ]))
+}
+
+/// Figures of the head, the middle and the shaft of a femur, both maps cut by the planes of the reference.
+fn regions(reference: &LabelMap, prediction: &LabelMap, label: u16) -> anyhow::Result<Figures> {
+    let [reference, prediction] = [reference, prediction].map(|map| map.select(&[label]));
+    let Some([reference, prediction]) = in_common_box(&reference, &prediction)? else {
         return Ok(Map::new());
     };
-    let [reference, prediction] = masks;
-    let (reference, prediction) = (crop(&reference, low, high)?, crop(&prediction, low, high)?);
     let parts = femur_regions(&reference).map_err(|refused| {
         Failure::gate(refused.to_string()).with_help("leave the label out of --femur")
     })?;
