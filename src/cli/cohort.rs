@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser};
+use solver::Device;
 
 use super::Globals;
 use super::run::RunOptions;
@@ -19,8 +20,8 @@ use crate::sweep::ordered;
 ///
 /// COHORT.csv has a row per case. `case` names it; every other column is named like an option of `run` (`ct`, `bone`, `side`,
 /// `level`, `mask`, `label`, `calibration`, `body_weight_kg`, `set` …; with - or _), or is one of: group, operator, sex; `morph`,
-/// erosions and dilations such as -2,-1,0,1,2; reference_mask and reference_label, the manual mask: then the variants are `manual`,
-/// eroded and dilated, and `automatic`, the row's own mask or a network's. Without them they are those of the row's mask (`manual`)
+/// erosions and dilations such as -2,-1,0,1,2; reference_mask and reference_label, the manual mask: then the variants are `manual`
+/// and `automatic`, the row's own mask or a network's, eroded and dilated. Without them they are those of the row's mask (`manual`)
 /// or of a network's (`automatic`). An empty cell is an option not given; several values of `set` or `accept` stand with ; between
 /// them. Paths are relative to COHORT.csv.
 #[derive(Clone, Debug, Args)]
@@ -62,7 +63,7 @@ impl CohortArgs {
     pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {
         let request = CohortRequest {
             file: self.table.clone(),
-            cases: cases(&self.table, globals)?,
+            cases: read_cohort(&self.table, globals.device()?)?,
             out: self.out.clone(),
             resume: self.resume,
             overwrite: self.overwrite,
@@ -109,8 +110,11 @@ const PATHS: [&str; 5] = ["ct", "mask", "rods", "phantom-ct", "plan"];
 /// Columns whose cells hold several values with `;` between them, each an option of its own.
 const REPEATED: [&str; 2] = ["set", "accept"];
 
-/// Reads the table. A row that cannot be run is a case that fails; a table that cannot be understood is refused.
-fn cases(table: &Path, globals: &Globals) -> anyhow::Result<Vec<CohortCase>> {
+/// Reads a table of cases. A row that cannot be run is a case that fails; a table that cannot be understood is refused.
+///
+/// # Errors
+/// A [`Failure`] of kind input.
+pub fn read_cohort(table: &Path, device: Device) -> anyhow::Result<Vec<CohortCase>> {
     let shown = table.display().to_string();
     let refuse = |message: String, help: &str| -> anyhow::Error {
         Failure::input(format!("{shown}: {message}"))
@@ -173,7 +177,7 @@ fn cases(table: &Path, globals: &Globals) -> anyhow::Result<Vec<CohortCase>> {
             .zip(&record)
             .filter(|(_, cell)| !cell.is_empty())
             .collect();
-        let case = read_row(&cells, beside, globals);
+        let case = read_row(&cells, beside, device);
         let name = case.name();
         let plain = |character: char| {
             character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_')
@@ -199,9 +203,9 @@ fn cases(table: &Path, globals: &Globals) -> anyhow::Result<Vec<CohortCase>> {
 }
 
 /// A case from the cells that are given.
-fn read_row(cells: &BTreeMap<&str, &str>, beside: &Path, globals: &Globals) -> CohortCase {
+fn read_row(cells: &BTreeMap<&str, &str>, beside: &Path, device: Device) -> CohortCase {
     let cell = |name: &str| cells.get(name).copied().unwrap_or_default().to_owned();
-    let resolved = resolve(cells, beside, globals);
+    let resolved = resolve(cells, beside, device);
     let (request, rest) = match resolved {
         Ok((request, rest)) => (Ok(request), Some(rest)),
         Err(error) => (Err(Ending::of(&error)), None),
@@ -238,7 +242,7 @@ type Resolved = (crate::run::RunRequest, (Option<Reference>, Vec<f64>));
 fn resolve(
     cells: &BTreeMap<&str, &str>,
     beside: &Path,
-    globals: &Globals,
+    device: Device,
 ) -> anyhow::Result<Resolved> {
     let mut options = vec!["cohort".to_owned()];
     for (&name, &cell) in cells {
@@ -259,7 +263,7 @@ fn resolve(
         let text = text.lines().next().unwrap_or_default();
         Failure::usage(text.trim_start_matches("error: ").to_owned())
     })?;
-    let request = row.options.request(globals, Some(0.0), None)?;
+    let request = row.options.request(device, Some(0.0), None)?;
     if request.plan.subject.level == Some(crate::plan::LevelChoice::All) {
         return Err(
             Failure::usage("a case is one vertebra, and its level is all")
@@ -331,7 +335,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("cohort.csv");
         std::fs::write(&file, text).unwrap();
-        cases(&file, &Globals::for_tests())
+        read_cohort(&file, Device::Cpu)
     }
 
     fn refused(text: &str, part: &str) {

@@ -33,6 +33,8 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use solver::Device;
 
+pub use cohort::read_cohort;
+
 use crate::exit::{Ending, Failure, Kind};
 use crate::interruption;
 use crate::output_dir;
@@ -85,17 +87,6 @@ pub struct Globals {
 }
 
 impl Globals {
-    /// Those of a command line that gives none.
-    #[cfg(test)]
-    pub(crate) fn for_tests() -> Self {
-        Self {
-            threads: None,
-            device: "cpu".into(),
-            quiet: true,
-            verbose: false,
-        }
-    }
-
     fn progress(&self) -> Progress {
         Progress::new(match (self.quiet, self.verbose) {
             (true, _) => Verbosity::Quiet,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use solver::Device;
 
 use super::Globals;
 use super::case::CaseArgs;
@@ -46,7 +47,7 @@ impl RunOptions {
     /// A [`crate::exit::Failure`] of kind usage or input.
     pub(super) fn request(
         &self,
-        globals: &Globals,
+        device: Device,
         morph: Option<f64>,
         out: Option<&PathBuf>,
     ) -> anyhow::Result<RunRequest> {
@@ -79,7 +80,7 @@ impl RunOptions {
             plan,
             out: out.cloned().unwrap_or_default(),
             existing: Existing::from_option(self.overwrite),
-            device: globals.device()?,
+            device,
         })
     }
 }
@@ -103,7 +104,8 @@ pub struct RunArgs {
 impl RunArgs {
     /// The request, with everything resolved and checked that needs no image.
     pub(super) fn request(&self, globals: &Globals) -> anyhow::Result<RunRequest> {
-        self.options.request(globals, self.morph, self.out.as_ref())
+        self.options
+            .request(globals.device()?, self.morph, self.out.as_ref())
     }
 
     pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {

@@ -38,7 +38,9 @@ pub struct SweepArgs {
 impl SweepArgs {
     pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {
         let request = SweepRequest {
-            base: self.options.request(globals, Some(0.0), Some(&self.out))?,
+            base: self
+                .options
+                .request(globals.device()?, Some(0.0), Some(&self.out))?,
             morphs: self.morph.clone(),
             factors: self.factors.clone(),
             jobs: self.jobs,

@@ -86,8 +86,8 @@ impl CohortCase {
         name
     }
 
-    /// The variants of its mask, the manual ones first. The manual mask is eroded and dilated where there is one (Saillard 2024), else
-    /// the case's own.
+    /// The variants of its mask, what the others are compared with first. Beside a manual mask it is the case's own that is eroded and
+    /// dilated (Saillard 2024, Table 3).
     pub(super) fn variants(&self) -> Vec<Variant> {
         let named = |base: &str, of_reference: bool, morph: f64| {
             let step = match (morph == 0.0, self.unit) {
@@ -102,19 +102,17 @@ impl CohortCase {
             }
         };
         let base = match (&self.reference, self.has_mask) {
-            (None, false) => "automatic",
-            _ => "manual",
+            (None, true) => "manual",
+            _ => "automatic",
         };
-        let compared = self.reference.is_some();
         let mut variants: Vec<Variant> = self
             .morphs
             .iter()
-            .map(|&morph| named(base, compared, morph))
+            .map(|&morph| named(base, false, morph))
             .collect();
-        // What the others are compared with comes first.
         variants.sort_by_key(|variant| variant.morph != 0.0);
-        if compared {
-            variants.push(named("automatic", false, 0.0));
+        if self.reference.is_some() {
+            variants.insert(0, named("manual", true, 0.0));
         }
         variants
     }

@@ -133,7 +133,10 @@ impl Figure for TornadoFigure {
                 let (x, y) = pixel(*change);
                 let at = |dy| (x + step, y + dy);
                 let style = |size, colour| text(size, colour).pos(Pos::new(anchor, VPos::Center));
-                let label = format!("{change:+.1} %");
+                let label = match *change == 0.0 {
+                    true => "unchanged".to_owned(),
+                    false => format!("{change:+.1} %"),
+                };
                 whole.draw(&Text::new(label, at(-11), style(18, INK)))?;
                 whole.draw(&Text::new(setting.clone(), at(11), style(16, SOFT_INK)))?;
             }

@@ -1,6 +1,7 @@
 //! The chain from scan to failure load: what must not change the answer, and what must be refused.
 
 mod automatic;
+mod cohort;
 mod coregistration;
 mod evaluation;
 mod export;
