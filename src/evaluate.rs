@@ -150,17 +150,6 @@ fn check_levels(present: &[u16], names: LabelNames) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The smallest box that holds what two masks hold.
-fn common_box(masks: [&Mask; 2]) -> Option<[[usize; 3]; 2]> {
-    let bounds = masks.into_iter().filter_map(Mask::bounding_box);
-    bounds.reduce(|[a, b], [c, d]| {
-        let axis = |pick: fn(usize, usize) -> usize, x: [usize; 3], y: [usize; 3]| {
-            std::array::from_fn(|axis| pick(x[axis], y[axis]))
-        };
-        [axis(usize::min, a, c), axis(usize::max, b, d)]
-    })
-}
-
 fn figures(found: &Agreement, voxel_mm3: f64) -> Figures {
     let surface = |pick: fn(&SurfaceDistances) -> f64| found.surface.as_ref().map(pick);
     let figures = json!({
@@ -181,14 +170,44 @@ fn figures(found: &Agreement, voxel_mm3: f64) -> Figures {
     }
 }
 
+/// How well two masks on one grid agree.
+///
+/// # Errors
+/// When the grids differ.
+pub(crate) fn mask_agreement(reference: &Mask, prediction: &Mask) -> anyhow::Result<Agreement> {
+    reference.grid.check_same(&prediction.grid)?;
+    Ok(match in_common_box(reference, prediction)? {
+        Some([reference, prediction]) => agreement(&reference, &prediction)?,
+        None => agreement(reference, prediction)?,
+    })
+}
+
+/// Two masks on one grid cut to the box that holds both; `None` of two empty ones.
+fn in_common_box(reference: &Mask, prediction: &Mask) -> anyhow::Result<Option<[Mask; 2]>> {
+    let bounds = [reference, prediction]
+        .into_iter()
+        .filter_map(Mask::bounding_box);
+    let both = bounds.reduce(|[a, b], [c, d]| {
+        let axis = |pick: fn(usize, usize) -> usize, x: [usize; 3], y: [usize; 3]| {
+            std::array::from_fn(|axis| pick(x[axis], y[axis]))
+        };
+        [axis(usize::min, a, c), axis(usize::max, b, d)]
+    });
+    let Some([low, high]) = both else {
+        return Ok(None);
+    };
+    Ok(Some([
+        crop(reference, low, high)?,
+        crop(prediction, low, high)?,
+    ]))
+}
+
 /// Figures of the head, the middle and the shaft of a femur, both maps cut by the planes of the reference.
 fn regions(reference: &LabelMap, prediction: &LabelMap, label: u16) -> anyhow::Result<Figures> {
-    let masks = [reference, prediction].map(|map| map.select(&[label]));
-    let [reference, prediction] = &masks;
-    let Some([low, high]) = common_box([reference, prediction]) else {
+    let [reference, prediction] = [reference, prediction].map(|map| map.select(&[label]));
+    let Some([reference, prediction]) = in_common_box(&reference, &prediction)? else {
         return Ok(Map::new());
     };
-    let (reference, prediction) = (crop(reference, low, high)?, crop(prediction, low, high)?);
     let parts = femur_regions(&reference).map_err(|refused| {
         Failure::gate(refused.to_string()).with_help("leave the label out of --femur")
     })?;

@@ -5,6 +5,7 @@ pub mod automatic;
 pub mod bone_model;
 pub mod calibrate;
 pub mod cli;
+pub mod cohort;
 pub mod compare;
 pub mod evaluate;
 pub mod exit;

@@ -73,6 +73,8 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     /// The bar of the work that this is a part of.
     whole: Option<ProgressBar>,
+    /// Whether its increments move that bar.
+    counts: bool,
     /// What is said is said of this part.
     part: String,
     /// Increments that have converged so far.
@@ -89,6 +91,7 @@ impl Progress {
             verbosity,
             bar: draw.then(ProgressBar::new_spinner),
             whole: None,
+            counts: false,
             part: String::new(),
             seen: 0,
             running: None,
@@ -107,6 +110,7 @@ impl Progress {
             verbosity: self.verbosity,
             bar: None,
             whole: self.bar.clone(),
+            counts: true,
             part: format!("{part}: "),
             seen: 0,
             running: None,
@@ -117,6 +121,13 @@ impl Progress {
     /// How many increments have converged so far.
     pub fn increments_seen(&self) -> usize {
         self.seen
+    }
+
+    /// As [`Self::beside`], for a part whose increments are not what the bar of the whole counts.
+    pub fn within(&self, part: &str) -> Self {
+        let mut progress = self.beside(part);
+        progress.counts = false;
+        progress
     }
 
     /// Counts increments that the running stage planned and does not need.
@@ -170,7 +181,9 @@ impl Progress {
             bar.set_message(what.clone());
         }
         if let Some(bar) = &self.whole {
-            bar.inc(1);
+            if self.counts {
+                bar.inc(1);
+            }
             bar.set_message(format!("{}{what}", self.part));
         }
         if self.verbosity == Verbosity::Verbose {
@@ -191,6 +204,17 @@ impl Progress {
         }
         if self.verbosity == Verbosity::Verbose {
             eprintln!("  {done} of {planned}");
+        }
+    }
+
+    /// As [`Self::part`], from any thread, with a word on where it stands.
+    pub fn whole_part(&self, done: usize, planned: usize, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(done as u64);
+            bar.set_message(what.to_owned());
+        }
+        if self.verbosity == Verbosity::Verbose {
+            eprintln!("  {done} of {planned}: {what}");
         }
     }
 

@@ -5,6 +5,8 @@
 
 mod calibrate;
 mod case;
+mod cohort;
+mod collect;
 mod compare;
 mod demo;
 mod doctor;
@@ -83,6 +85,17 @@ pub struct Globals {
 }
 
 impl Globals {
+    /// Those of a command line that gives none.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            threads: None,
+            device: "cpu".into(),
+            quiet: true,
+            verbose: false,
+        }
+    }
+
     fn progress(&self) -> Progress {
         Progress::new(match (self.quiet, self.verbose) {
             (true, _) => Verbosity::Quiet,
@@ -122,6 +135,8 @@ enum Command {
     Demo(demo::DemoArgs),
     Run(Box<run::RunArgs>),
     Sweep(Box<sweep::SweepArgs>),
+    Cohort(cohort::CohortArgs),
+    Collect(collect::CollectArgs),
     Solve(solve::SolveArgs),
     Calibrate(calibrate::CalibrateArgs),
     Segment(segment::SegmentArgs),
@@ -177,6 +192,8 @@ fn execute(cli: &Cli) -> anyhow::Result<()> {
         Command::Demo(args) => args.execute(globals),
         Command::Run(args) => args.execute(globals),
         Command::Sweep(args) => args.execute(globals),
+        Command::Cohort(args) => args.execute(globals),
+        Command::Collect(args) => args.execute(globals),
         Command::Solve(args) => args.execute(globals),
         Command::Calibrate(args) => args.execute(globals),
         Command::Segment(args) => args.execute(globals),

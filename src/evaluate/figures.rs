@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use imaging::LabelMap;
-use imaging::orientation::crop;
 use segmentation::metrics::largest_overlap;
 use serde_json::{Map, Value};
 
-use super::{ENDINGS, EvaluateRequest, common_box, maps};
+use super::{ENDINGS, EvaluateRequest, in_common_box, maps};
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::output_dir::write_file_with;
 use crate::report::{ColouredSurface, SurfaceFigure, SurfaceRow};
@@ -108,11 +107,10 @@ pub(super) fn draw(
         if let Some(dice) = figures["dice"].as_f64() {
             heading += &format!("    Dice {dice:.3}");
         }
-        let surface = match [&truth, &mask].map(|mask| mask.bounding_box()) {
-            [Some(_), Some(_)] => {
-                let boxed = common_box([&truth, &mask]).unwrap_or_default();
-                let [truth, mask] = [truth, mask].map(|mask| crop(&mask, boxed[0], boxed[1]));
-                let surface = ColouredSurface::of(&mask?, &truth?)
+        let held = [&truth, &mask].map(|mask| mask.data.contains(&true));
+        let surface = match (held, in_common_box(&truth, &mask)?) {
+            ([true, true], Some([truth, mask])) => {
+                let surface = ColouredSurface::of(&mask, &truth)
                     .with_context(|| format!("{of_prediction}, label {label}"))
                     .kind(Kind::Input)?;
                 if let Some(hausdorff) = figures["hausdorff_mm"].as_f64() {
@@ -121,7 +119,7 @@ pub(super) fn draw(
                 heading += &format!("    mean |distance| {:.2} mm", surface.mean_distance_mm());
                 Ok(surface)
             }
-            [Some(_), None] => Err("not in the prediction: no surface to show".to_owned()),
+            ([true, _], _) => Err("not in the prediction: no surface to show".to_owned()),
             _ => Err("not in the reference: no distance to show".to_owned()),
         };
         rows.push(SurfaceRow { heading, surface });

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
+use imaging::Grid;
 
 use super::ending::CaseEnding;
 use super::{Ran, RunRequest, Scan, Shape, planned_increments, run_into};
@@ -139,9 +140,14 @@ const BYTES_PER_TETRAHEDRON: f64 = 40_000.0;
 
 /// Memory that a case is expected to take beside its scan, MiB, from its scan's voxels and its bone's volume.
 pub(crate) fn expected_memory_mib(scan: &Scan, plan: &Plan, bone_mm3: f64) -> f64 {
+    expected_memory_of_grid_mib(&scan.grid, plan, bone_mm3)
+}
+
+/// The same from the grid of a scan.
+pub(crate) fn expected_memory_of_grid_mib(grid: &Grid, plan: &Plan, bone_mm3: f64) -> f64 {
     let mesh = &plan.settings.mesh;
-    let voxels = scan.labels.data.len() as f64;
-    let own = scan.labels.grid.voxel_volume_mm3();
+    let voxels = grid.size.iter().product::<usize>() as f64;
+    let own = grid.voxel_volume_mm3();
     let elements = match mesh.kind {
         MeshKind::Hex if mesh.voxel_mm > 0.0 => {
             bone_mm3 / mesh.voxel_mm.powi(3) * BYTES_PER_HEXAHEDRON

@@ -20,11 +20,18 @@ impl CaseEnding {
     /// The word for `results.csv`: `done`; `no_answer` where there is no failure load; `refuse` where a quality gate refuses;
     /// `failed` for any other error; `interrupted`; `not_run` after an interruption.
     pub fn status(&self, plan: &Plan) -> &'static str {
-        match self.exit_status(plan) {
+        match self {
+            Self::NotRun => "not_run",
+            _ => Self::status_word(self.exit_status(plan)),
+        }
+    }
+
+    /// The word for an exit status.
+    pub(crate) fn status_word(exit_status: u8) -> &'static str {
+        match exit_status {
             0 => "done",
             4 => "refuse",
             5 => "no_answer",
-            130 if matches!(self, Self::NotRun) => "not_run",
             130 => "interrupted",
             _ => "failed",
         }

@@ -1,19 +1,14 @@
 //! The sensitivity curve of a sweep: the compared load over erosion and dilation, as SVG and PNG.
 
-use std::path::Path;
-
-use anyhow::{Context as _, anyhow};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::Sweep;
 use crate::plan::Plan;
+use crate::report::figure::{DrawingFailure, Figure};
 use crate::report::plot::{
     BLUE_INK, FAINT, INK, RED_INK, SOFT_INK, text, trimmed, use_bundled_font,
 };
-
-/// Size of the figure in pixels. The SVG has the same coordinates.
-const SIZE: (u32, u32) = (1200, 800);
 
 /// What the figure shows.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,44 +52,17 @@ impl SweepFigure {
                 .collect(),
         }
     }
+}
 
-    /// Writes the figure as SVG.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write_svg(&self, path: &Path) -> anyhow::Result<()> {
-        let mut text = String::new();
-        {
-            let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
-            self.draw(&area)?;
-        }
-        std::fs::write(path, text).with_context(|| path.display().to_string())
-    }
-
-    /// Writes the figure as PNG.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write_png(&self, path: &Path) -> anyhow::Result<()> {
-        let area = BitMapBackend::new(path, SIZE).into_drawing_area();
-        self.draw(&area).with_context(|| path.display().to_string())
+impl Figure for SweepFigure {
+    fn size(&self) -> (u32, u32) {
+        (1200, 800)
     }
 
     fn draw<B: DrawingBackend>(
         &self,
         area: &DrawingArea<B, plotters::coord::Shift>,
-    ) -> anyhow::Result<()>
-    where
-        B::ErrorType: 'static,
-    {
-        self.try_draw(area)
-            .map_err(|error| anyhow!("the figure cannot be drawn: {error}"))
-    }
-
-    fn try_draw<B: DrawingBackend>(
-        &self,
-        area: &DrawingArea<B, plotters::coord::Shift>,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+    ) -> Result<(), DrawingFailure>
     where
         B::ErrorType: 'static,
     {
@@ -177,7 +145,9 @@ impl SweepFigure {
         area.present()?;
         Ok(())
     }
+}
 
+impl SweepFigure {
     /// Writes above a point.
     fn label<B: DrawingBackend>(
         &self,
@@ -192,7 +162,7 @@ impl SweepFigure {
         at: (f64, f64),
         label: &str,
         colour: RGBColor,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+    ) -> Result<(), DrawingFailure>
     where
         B::ErrorType: 'static,
     {

@@ -28,6 +28,8 @@ use crate::exit::{EndWith as _, Ending, Failure, Kind};
 use crate::output_dir::{OutputDir, PROVENANCE_FILE};
 use crate::plan::{CalibrationSpec, LevelChoice, MorphUnit, Plan};
 use crate::progress::Progress;
+use crate::report::figure::Figure as _;
+use crate::report::html;
 use crate::run::beside::{Done, Task, expected_memory_mib, jobs, run_beside};
 use crate::run::{CaseEnding, RunRequest, Scan, provenance};
 
@@ -88,7 +90,7 @@ impl SweepFinished {
 /// Computes a sweep.
 ///
 /// The directory holds a folder per level that ran, each as [`crate::run::run`] writes it, `sweep.csv`, `sweep.json`, `sweep.svg`,
-/// `sweep.png` and `density.nii.gz`, which is that of every level; with factors also a folder per changed run, `budget.csv`,
+/// `sweep.png`, `report.html` and `density.nii.gz`, which is that of every level; with factors also a folder per changed run, `budget.csv`,
 /// `budget_runs.csv`, `tornado.svg` and `tornado.png`.
 ///
 /// # Errors
@@ -146,21 +148,20 @@ pub fn sweep(request: &SweepRequest, progress: &mut Progress) -> anyhow::Result<
         sweep.to_json(budget.as_ref(), &base.plan)?.as_bytes(),
     )?;
     let figure = SweepFigure::of(&sweep, &base.plan);
-    figure.write_svg(&out.join("sweep.svg"))?;
-    figure.write_png(&out.join("sweep.png"))?;
+    figure.write(out.path(), "sweep")?;
     if let Some(budget) = &budget {
         write("budget.csv", &budget.to_csv()?)?;
         write("budget_runs.csv", &budget.runs_to_csv()?)?;
         let which = sweep.which(&base.plan);
         if let Some(figure) = TornadoFigure::of(budget, &which, &base.plan.protocol) {
-            figure.write_svg(&out.join("tornado.svg"))?;
-            figure.write_png(&out.join("tornado.png"))?;
+            figure.write(out.path(), "tornado")?;
         }
     }
     let plan = base.plan.to_toml() + &plan_table(&morphs, &factors);
     write("plan.toml", plan.as_bytes())?;
     let provenance = provenance(&scan, &base, "sweep")?;
     write(PROVENANCE_FILE, provenance.to_json()?.as_bytes())?;
+    html::write(out.path(), &out.join(html::REPORT_FILE))?;
     write("timings.csv", progress.finish().to_csv().as_bytes())?;
     Ok(SweepFinished {
         sweep,
@@ -372,7 +373,7 @@ fn plan_table(morphs: &[f64], factors: &[Variants]) -> String {
 }
 
 /// The levels of a sweep in rising order, each once, with the unmorphed mask.
-fn ordered(morphs: &[f64]) -> anyhow::Result<Vec<f64>> {
+pub(crate) fn ordered(morphs: &[f64]) -> anyhow::Result<Vec<f64>> {
     if let Some(wrong) = morphs.iter().find(|morph| !morph.is_finite()) {
         return Err(Failure::usage(format!("--morph {wrong} is not a number")).into());
     }

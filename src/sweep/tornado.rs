@@ -1,12 +1,10 @@
 //! The tornado plot of a budget: a bar per factor from its lowest to its highest load, the widest on top.
 
-use std::path::Path;
-
-use anyhow::{Context as _, anyhow};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::budget::Budget;
+use crate::report::figure::{DrawingFailure, Figure};
 use crate::report::plot::{
     BLUE_INK, FAINT, INK, RED_INK, SOFT_INK, text, trimmed, use_bundled_font,
 };
@@ -65,48 +63,17 @@ impl TornadoFigure {
             bars,
         })
     }
+}
 
+impl Figure for TornadoFigure {
     fn size(&self) -> (u32, u32) {
         (WIDTH, HEAD_AND_AXIS + ROW * self.bars.len() as u32)
-    }
-
-    /// Writes the figure as SVG.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write_svg(&self, path: &Path) -> anyhow::Result<()> {
-        let mut text = String::new();
-        {
-            let area = SVGBackend::with_string(&mut text, self.size()).into_drawing_area();
-            self.draw(&area)?;
-        }
-        std::fs::write(path, text).with_context(|| path.display().to_string())
-    }
-
-    /// Writes the figure as PNG.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn write_png(&self, path: &Path) -> anyhow::Result<()> {
-        let area = BitMapBackend::new(path, self.size()).into_drawing_area();
-        self.draw(&area).with_context(|| path.display().to_string())
     }
 
     fn draw<B: DrawingBackend>(
         &self,
         area: &DrawingArea<B, plotters::coord::Shift>,
-    ) -> anyhow::Result<()>
-    where
-        B::ErrorType: 'static,
-    {
-        self.try_draw(area)
-            .map_err(|error| anyhow!("the figure cannot be drawn: {error}"))
-    }
-
-    fn try_draw<B: DrawingBackend>(
-        &self,
-        area: &DrawingArea<B, plotters::coord::Shift>,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+    ) -> Result<(), DrawingFailure>
     where
         B::ErrorType: 'static,
     {

@@ -11,6 +11,7 @@ mod packing;
 mod page;
 mod scene;
 mod slices;
+mod sweep;
 mod tables;
 
 #[cfg(test)]
@@ -31,10 +32,64 @@ use model::Model;
 /// Name of the report in a directory.
 pub const REPORT_FILE: &str = "report.html";
 
-/// Tables of a directory that are shown as they are: file, heading, figure.
-const TABLES: [(&str, &str, &str); 2] = [
-    ("sweep.csv", "Mask grown and shrunk", "sweep.svg"),
-    ("budget.csv", "What moves the failure load", "tornado.svg"),
+/// A table of a directory that is shown as it is.
+struct ShownTable {
+    file: &'static str,
+    heading: &'static str,
+    figure: &'static str,
+    /// The columns that fit on paper, where the table has more.
+    columns: &'static [&'static str],
+}
+
+const TABLES: [ShownTable; 3] = [
+    ShownTable {
+        file: "sweep.csv",
+        heading: "Mask grown and shrunk",
+        figure: "sweep.svg",
+        columns: &[
+            "morph",
+            "unit",
+            "dice",
+            "volume_mm3",
+            "failure_load_n",
+            "change_percent",
+            "stiffness_n_per_mm",
+            "outcome",
+            "loaded_moved_mm",
+            "held_moved_mm",
+            "reason",
+        ],
+    },
+    ShownTable {
+        file: "budget.csv",
+        heading: "What moves the failure load",
+        figure: "tornado.svg",
+        columns: &[
+            "factor",
+            "base",
+            "low",
+            "high",
+            "change_low_percent",
+            "change_high_percent",
+            "reason",
+        ],
+    },
+    ShownTable {
+        file: "results.csv",
+        heading: "Cases",
+        figure: "",
+        columns: &[
+            "case",
+            "variant",
+            "level",
+            "label",
+            "status",
+            "failure_load_n",
+            "dice",
+            "outcome",
+            "reason",
+        ],
+    },
 ];
 
 /// A report to be made.
@@ -42,9 +97,9 @@ const TABLES: [(&str, &str, &str); 2] = [
 pub struct ReportRequest {
     /// The directory that a run has filled.
     pub directory: PathBuf,
-    /// File to write; [`REPORT_FILE`] in the directory where there is none.
+    /// File to write; [`REPORT_FILE`] in the directory where there is none, which may be there already.
     pub out: Option<PathBuf>,
-    /// Whether an existing file may be replaced.
+    /// Whether an existing `out` may be replaced.
     pub overwrite: bool,
 }
 
@@ -56,7 +111,8 @@ pub struct ReportRequest {
 pub fn report(request: &ReportRequest) -> anyhow::Result<PathBuf> {
     let in_directory = || request.directory.join(REPORT_FILE);
     let place = request.out.clone().unwrap_or_else(in_directory);
-    check_file(&place, request.overwrite)?;
+    // The report beside the files it is made of is theirs: making it again loses nothing.
+    check_file(&place, request.overwrite || request.out.is_none())?;
     write(&request.directory, &place)?;
     Ok(place)
 }
@@ -77,18 +133,32 @@ pub(crate) fn write(directory: &Path, place: &Path) -> anyhow::Result<()> {
 pub fn page_of(directory: &Path) -> anyhow::Result<String> {
     let mut parts = Vec::new();
     let (mut title, mut head) = ("OsteoLoad report".to_owned(), String::new());
-    let run = directory.join("result.json").is_file();
-    if run {
-        let run = Run::read(directory).kind(Kind::Input)?;
-        title = format!("OsteoLoad report: {}", page::bone(&run.result));
+    // Of a sweep, the unmorphed mask is shown.
+    let swept = directory.join("sweep.csv").is_file();
+    let of_run = if directory.join("result.json").is_file() {
+        Some(directory.to_owned())
+    } else {
+        sweep::base(directory).filter(|_| swept)
+    };
+    if let Some(of_run) = of_run {
+        let run = Run::read(&of_run).kind(Kind::Input)?;
+        let what = if swept { "sweep" } else { "report" };
+        title = format!("OsteoLoad {what}: {}", page::bone(&run.result));
         head = page::answer(&run.result, &run.plan);
+        if swept {
+            head += &or_reason(sweep::band(directory));
+        }
         parts.extend(sections(&run));
     }
-    for (csv, heading, figure) in TABLES {
-        if let Some(html) = tables::file(directory, csv, figure).kind(Kind::Input)? {
-            parts.push(section(csv.trim_end_matches(".csv"), heading, &html));
+    let mut shown = Vec::new();
+    for table in &TABLES {
+        if let Some(html) = tables::file(directory, table).kind(Kind::Input)? {
+            let id = table.file.trim_end_matches(".csv");
+            shown.push(section(id, table.heading, &html));
         }
     }
+    // The band comes before what is known of its middle.
+    parts.splice(0..0, shown);
     if parts.is_empty() {
         return Err(Failure::input(format!(
             "{} holds no result.json: nothing to report",

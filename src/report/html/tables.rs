@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use calibration::Calibration;
 use serde_json::Value;
 
+use super::ShownTable;
 use super::markup::{
     escape, note, pairs, paragraph, picture, significant, spaced, table, without_directories,
 };
@@ -253,22 +254,32 @@ pub(super) fn provenance(provenance: &Value) -> String {
 ///
 /// # Errors
 /// The file is no table.
-pub(super) fn file(directory: &Path, csv: &str, figure: &str) -> anyhow::Result<Option<String>> {
+pub(super) fn file(directory: &Path, shown: &ShownTable) -> anyhow::Result<Option<String>> {
+    let csv = shown.file;
     let path = directory.join(csv);
     if !path.is_file() {
         return Ok(None);
     }
     let mut reader = csv::Reader::from_path(&path).with_context(|| csv.to_owned())?;
-    let head: Vec<String> = reader.headers()?.iter().map(spaced).collect();
+    let all: Vec<String> = reader.headers()?.iter().map(str::to_owned).collect();
+    let kept: Vec<usize> = shown
+        .columns
+        .iter()
+        .filter_map(|column| all.iter().position(|name| name == column))
+        .collect();
+    let head: Vec<String> = kept.iter().map(|&place| spaced(&all[place])).collect();
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.with_context(|| csv.to_owned())?;
-        rows.push(record.iter().map(cell).collect());
+        let cells = kept
+            .iter()
+            .map(|&place| cell(record.get(place).unwrap_or("")));
+        rows.push(cells.collect());
     }
     let head: Vec<&str> = head.iter().map(String::as_str).collect();
     let mut html = String::new();
-    if let Ok(bytes) = std::fs::read(directory.join(figure)) {
-        html += &picture("image/svg+xml", &bytes, figure);
+    if let Ok(bytes) = std::fs::read(directory.join(shown.figure)) {
+        html += &picture("image/svg+xml", &bytes, shown.figure);
     }
     html += &table(&head, &rows);
     Ok(Some(html + &paragraph(&format!("From {csv}."))))

@@ -165,12 +165,17 @@ fn the_same_files_give_the_same_page() {
     })
     .unwrap();
     assert_eq!(std::fs::read_to_string(place).unwrap(), first);
-    let again = report(&ReportRequest {
-        directory: run,
-        out: None,
-        overwrite: false,
-    });
-    let ending = crate::exit::Ending::of(&again.unwrap_err());
+    // In its own place it is made again; elsewhere nothing is written over.
+    let again = |out: Option<PathBuf>| {
+        report(&ReportRequest {
+            directory: run.clone(),
+            out,
+            overwrite: false,
+        })
+    };
+    let place = again(None).unwrap();
+    assert_eq!(std::fs::read_to_string(&place).unwrap(), first);
+    let ending = crate::exit::Ending::of(&again(Some(place)).unwrap_err());
     assert_eq!(ending.status, 2);
 }
 

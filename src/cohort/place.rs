@@ -1,0 +1,490 @@
+//! The directory of a cohort: what stands in it, what may be trusted, and one case at a time into it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use imaging::{LabelMap, Mask};
+use serde::{Deserialize, Serialize};
+
+use super::row::{CohortCase, Layout, Variant};
+use super::table::{self, ResultRow};
+use super::{CohortRequest, put, read_rows, target_is_closed};
+use crate::evaluate::mask_agreement;
+use crate::exit::{EndWith as _, Ending, Failure, Kind};
+use crate::interruption::Section;
+use crate::output_dir::{Existing, OutputDir};
+use crate::plan::{Plan, Side};
+use crate::progress::Progress;
+use crate::provenance::sha256_of;
+use crate::report::RunResult;
+use crate::run::{CaseEnding, Scan, run_into};
+
+/// The file that says that a directory is a cohort's.
+const MARK: &str = "cohort.json";
+/// The file that says that a case's folder is whole.
+const CASE: &str = "case.json";
+/// The rows of a case.
+const ROWS: &str = "rows.csv";
+/// Held while a process computes into the directory.
+const LOCK: &str = ".lock";
+
+/// What [`CASE`] says.
+#[derive(Serialize, Deserialize)]
+struct CaseMark {
+    version: String,
+    /// SHA-256 of the row's cells and the sizes of its inputs.
+    row_sha256: String,
+}
+
+/// The directory of a cohort.
+pub(super) struct Place {
+    path: PathBuf,
+    layout: Layout,
+    /// Freed by the system when the process ends, however it ends.
+    _lock: File,
+}
+
+impl Place {
+    /// Opens the directory: a new one, one that is to be gone on with, or one that is to be replaced.
+    pub fn open(request: &CohortRequest) -> anyhow::Result<Self> {
+        let path = &request.out;
+        let shown = path.display();
+        let occupied = path.is_dir()
+            && fs::read_dir(path)
+                .with_context(|| format!("the output directory {shown}"))
+                .kind(Kind::Usage)?
+                .next()
+                .is_some();
+        let ours = path.join(MARK).is_file();
+        if path.exists() && !path.is_dir() {
+            return Err(Failure::usage(format!("the output {shown} is a file"))
+                .with_help("--out names a directory")
+                .into());
+        }
+        if occupied && !(request.resume || request.overwrite) {
+            return Err(Failure::usage(format!(
+                "the output directory {shown} exists and is not empty"
+            ))
+            .with_help(
+                "go on with it by --resume, replace it by --overwrite, or choose another --out",
+            )
+            .into());
+        }
+        if occupied && !ours {
+            return Err(Failure::usage(format!(
+                "the output directory {shown} is no cohort's: it holds no {MARK}"
+            ))
+            .with_help("choose another --out")
+            .into());
+        }
+        fs::create_dir_all(path)
+            .with_context(|| format!("the output directory {shown} cannot be made"))
+            .kind(Kind::Usage)?;
+        let lock = File::create(path.join(LOCK))
+            .with_context(|| format!("{shown} cannot be written"))
+            .kind(Kind::Usage)?;
+        if matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)) {
+            return Err(
+                Failure::usage(format!("another process is computing into {shown}"))
+                    .with_help("wait for it, or give every --shard a directory of its own and join them with `osteoload collect`")
+                    .into(),
+            );
+        }
+        let place = Self {
+            path: path.clone(),
+            layout: request.layout,
+            _lock: lock,
+        };
+        if request.overwrite && !request.resume {
+            place.empty()?;
+        }
+        place.remove_half_written()?;
+        fs::create_dir_all(place.cases())
+            .with_context(|| format!("{shown} cannot be written"))
+            .kind(Kind::Usage)?;
+        place.write(
+            MARK,
+            format!("{}\n", serde_json::json!({"format": 1})).as_bytes(),
+        )?;
+        if place.layout == Layout::Bids {
+            let description = serde_json::json!({
+                "Name": "OsteoLoad failure loads",
+                "BIDSVersion": "1.9.0",
+                "DatasetType": "derivative",
+                "GeneratedBy": [{"Name": "OsteoLoad", "Version": env!("CARGO_PKG_VERSION")}],
+            });
+            let text = serde_json::to_string_pretty(&description)? + "\n";
+            place.write("dataset_description.json", text.as_bytes())?;
+        }
+        Ok(place)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a file of the cohort.
+    pub fn write(&self, name: &str, contents: &[u8]) -> anyhow::Result<()> {
+        put(&self.path, name, contents)
+    }
+
+    /// Where the folders of the cases are.
+    fn cases(&self) -> PathBuf {
+        match self.layout {
+            Layout::Plain => self.path.join("cases"),
+            Layout::Bids => self.path.clone(),
+        }
+    }
+
+    /// Folder of a case, from the cohort's directory.
+    fn folder(&self, case: &CohortCase) -> PathBuf {
+        match self.layout {
+            Layout::Plain => Path::new("cases").join(case.name()),
+            Layout::Bids => PathBuf::from(format!("sub-{}", alphanumeric(&case.name()))),
+        }
+    }
+
+    /// Name of a variant's folder in its case's.
+    fn variant_folder(&self, variant: &Variant) -> String {
+        match self.layout {
+            Layout::Plain => variant.name.clone(),
+            Layout::Bids => format!("desc-{}", alphanumeric(&variant.name)),
+        }
+    }
+
+    /// Removes everything but the lock: the user asked for it, and the mark says that it is ours.
+    fn empty(&self) -> anyhow::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_name() == LOCK {
+                continue;
+            }
+            let path = entry.path();
+            let removed = match path.is_dir() {
+                true => fs::remove_dir_all(&path),
+                false => fs::remove_file(&path),
+            };
+            removed
+                .with_context(|| format!("{} cannot be replaced", path.display()))
+                .kind(Kind::Usage)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what a process that was killed has left: nothing under a temporary name is ever trusted.
+    fn remove_half_written(&self) -> anyhow::Result<()> {
+        for folder in [self.path.clone(), self.cases()] {
+            let Ok(entries) = fs::read_dir(&folder) else {
+                continue;
+            };
+            for entry in entries {
+                let entry = entry?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if name.starts_with('.') && name.contains("partial-") {
+                    let path = entry.path();
+                    let removed = match path.is_dir() {
+                        true => fs::remove_dir_all(&path),
+                        false => fs::remove_file(&path),
+                    };
+                    removed
+                        .with_context(|| format!("{} cannot be removed", path.display()))
+                        .kind(Kind::Usage)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the case stands there, whole and as its row says now. One of another row, or of another version, is removed.
+    pub fn standing(&self, case: &CohortCase) -> anyhow::Result<bool> {
+        let folder = self.path.join(self.folder(case));
+        if !folder.exists() {
+            return Ok(false);
+        }
+        let mark = fs::read_to_string(folder.join(CASE)).ok();
+        let mark = mark.and_then(|text| serde_json::from_str::<CaseMark>(&text).ok());
+        let same = mark.is_some_and(|mark| {
+            mark.row_sha256 == fingerprint(case) && mark.version == env!("CARGO_PKG_VERSION")
+        });
+        if !(same && folder.join(ROWS).is_file()) {
+            fs::remove_dir_all(&folder)
+                .with_context(|| format!("{} cannot be replaced", folder.display()))
+                .kind(Kind::Usage)?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// The rows of the cases that stand.
+    pub fn table(&self, cases: &[&CohortCase]) -> anyhow::Result<Vec<ResultRow>> {
+        let mut rows = Vec::new();
+        for case in cases {
+            let file = self.path.join(self.folder(case)).join(ROWS);
+            if file.is_file() {
+                rows.extend(read_rows(&file)?);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Computes a case and puts it in its place. What happens to it is in its rows; one that is interrupted leaves nothing.
+    ///
+    /// # Errors
+    /// When nothing more can be written, for any case.
+    pub fn compute(
+        &self,
+        case: &CohortCase,
+        section: &Section,
+        progress: &mut Progress,
+    ) -> anyhow::Result<()> {
+        let folder = OutputDir::begin(&self.path.join(self.folder(case)), Existing::Refuse)?;
+        let mut runs = Vec::new();
+        let mut opened: Option<(bool, Scan)> = None;
+        for variant in case.variants() {
+            let ran = self.run(case, &variant, &folder, &mut opened, progress);
+            progress.finish();
+            if section.interrupted() {
+                return Ok(());
+            }
+            let (ending, plan) = match ran {
+                Ok((result, plan)) => (CaseEnding::Ran(Box::new(result)), Some(plan)),
+                Err(error) if target_is_closed(&error) => {
+                    return Err(error)
+                        .with_context(|| format!("case {}", case.name()))
+                        .kind(Kind::Usage)
+                        .help("free the target, then go on with --resume");
+                }
+                Err(error) => (CaseEnding::Failed(Ending::of(&error)), None),
+            };
+            runs.push((variant, ending, plan));
+        }
+        let rows = self.rows(case, &runs, folder.path())?;
+        self.finish(case, &rows, folder)
+    }
+
+    /// A case whose computation broke off in a way that must not be: it is kept as failed.
+    pub fn broken(&self, case: &CohortCase) -> anyhow::Result<()> {
+        let folder = OutputDir::begin(&self.path.join(self.folder(case)), Existing::Refuse)?;
+        let ending = Ending {
+            status: Kind::Input.status(),
+            error: "an internal error, which is a defect of this program".into(),
+            help: None,
+        };
+        let runs: Vec<_> = case
+            .variants()
+            .into_iter()
+            .map(|variant| (variant, CaseEnding::Failed(ending.clone()), None))
+            .collect();
+        let rows = self.rows(case, &runs, folder.path())?;
+        self.finish(case, &rows, folder)
+    }
+
+    fn finish(
+        &self,
+        case: &CohortCase,
+        rows: &[ResultRow],
+        folder: OutputDir,
+    ) -> anyhow::Result<()> {
+        let mark = CaseMark {
+            version: env!("CARGO_PKG_VERSION").into(),
+            row_sha256: fingerprint(case),
+        };
+        let write = |name: &str, contents: &[u8]| {
+            fs::write(folder.join(name), contents).with_context(|| name.to_owned())
+        };
+        write(ROWS, &table::to_csv(rows)?)?;
+        write(
+            CASE,
+            (serde_json::to_string_pretty(&mark)? + "\n").as_bytes(),
+        )?;
+        folder.finish()?;
+        Ok(())
+    }
+
+    /// Runs a variant into the folder of its case. The scan is kept for the next one with the same mask.
+    fn run(
+        &self,
+        case: &CohortCase,
+        variant: &Variant,
+        folder: &OutputDir,
+        opened: &mut Option<(bool, Scan)>,
+        progress: &mut Progress,
+    ) -> anyhow::Result<(RunResult, Plan)> {
+        let mut request = case.variant_request(variant)?;
+        let scan = match opened.take() {
+            Some((of_reference, scan)) if of_reference == variant.of_reference => scan,
+            _ => {
+                let mut scan = Scan::open(&request, progress)?;
+                // The density is that of every variant of the case.
+                let density = folder.join("density.nii.gz");
+                if !density.exists() {
+                    scan.write_density(&density)?;
+                }
+                scan.density_file = Some(density);
+                scan
+            }
+        };
+        let (_, scan) = opened.insert((variant.of_reference, scan));
+        request.out = folder.join(&self.variant_folder(variant));
+        let out = OutputDir::begin(&request.out, Existing::Refuse)?;
+        let ran = run_into(scan, &request, &out, "cohort", progress)?;
+        out.finish()?;
+        Ok((ran.result, request.plan))
+    }
+
+    /// The rows of a case whose variants stand in `folder`.
+    fn rows(
+        &self,
+        case: &CohortCase,
+        runs: &[(Variant, CaseEnding, Option<Plan>)],
+        folder: &Path,
+    ) -> anyhow::Result<Vec<ResultRow>> {
+        let load = |ending: &CaseEnding| match ending {
+            CaseEnding::Ran(result) => result.failure_load_n,
+            _ => None,
+        };
+        // The first is the one that the others are compared with.
+        let base = runs.first();
+        let base_load = base.and_then(|(_, ending, _)| load(ending));
+        let manual = base
+            .filter(|(variant, ending, _)| {
+                variant.name == "manual" && matches!(ending, CaseEnding::Ran(_))
+            })
+            .map(|(variant, ..)| read_mask(&folder.join(self.variant_folder(variant))))
+            .transpose()?;
+        let mut rows = Vec::new();
+        for (variant, ending, plan) in runs {
+            let [bone, side, level, weight] = &case.said;
+            let mut row = ResultRow::of(&[
+                ("case", case.case.clone()),
+                ("variant", variant.name.clone()),
+                ("group", case.group.clone()),
+                ("operator", case.operator.clone()),
+                ("bone", bone.clone()),
+                ("side", side.clone()),
+                ("level", level.clone()),
+                ("sex", case.sex.clone()),
+                ("body_weight_kg", weight.clone()),
+                ("morph", variant.morph.to_string()),
+                ("morph_unit", case.unit.to_string()),
+            ]);
+            let ended = match plan {
+                Some(plan) => ending.ending(plan),
+                None => match ending {
+                    CaseEnding::Failed(ending) => Some(ending.clone()),
+                    _ => None,
+                },
+            };
+            let status = ended.as_ref().map_or(0, |ending| ending.status);
+            row.set("exit_status", status.to_string());
+            row.set("status", CaseEnding::status_word(status).to_owned());
+            row.set(
+                "reason",
+                ended.map_or_else(String::new, |ended| ended.error),
+            );
+            if let CaseEnding::Ran(result) = ending {
+                let name = self.variant_folder(variant);
+                fill(&mut row, result, base_load);
+                let place = self.folder(case).join(&name);
+                row.set("folder", place.to_string_lossy().replace('\\', "/"));
+                let mask = read_mask(&folder.join(&name))?;
+                let volume = mask.count() as f64 * mask.grid.voxel_volume_mm3();
+                row.set("volume_mm3", volume.to_string());
+                if let Some(manual) = &manual {
+                    let found = mask_agreement(manual, &mask)?;
+                    let number =
+                        |value: Option<f64>| value.map_or_else(String::new, |v| v.to_string());
+                    row.set("dice", number(found.dice));
+                    let surface = found.surface.as_ref();
+                    row.set("hausdorff_mm", number(surface.map(|s| s.hausdorff_mm)));
+                    row.set("hausdorff95_mm", number(surface.map(|s| s.hausdorff95_mm)));
+                }
+            }
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+}
+
+/// What a result says, into its row.
+fn fill(row: &mut ResultRow, result: &RunResult, base_load: Option<f64>) {
+    let number = |value: Option<f64>| value.map_or_else(String::new, |v| v.to_string());
+    row.set("bone", result.bone.to_string());
+    row.set(
+        "side",
+        result
+            .side
+            .map_or_else(String::new, |side: Side| side.to_string()),
+    );
+    if let Some(level) = &result.level {
+        row.set("level", level.to_string());
+    }
+    row.set("failure_load_n", number(result.failure_load_n));
+    row.set("outcome", result.outcome.word().to_owned());
+    row.set("stiffness_n_per_mm", number(result.stiffness_n_per_mm));
+    let change = result.failure_load_n.zip(base_load);
+    row.set(
+        "change_percent",
+        number(change.map(|(load, base)| 100.0 * (load / base - 1.0))),
+    );
+    row.set(
+        "failure_load_body_weights",
+        number(result.risk.failure_load_body_weights),
+    );
+    row.set("load_to_strength", number(result.risk.load_to_strength));
+    row.set("elements", result.mesh.elements.to_string());
+    row.set("checks", result.reviewed());
+}
+
+/// The bone that a run has meshed.
+fn read_mask(folder: &Path) -> anyhow::Result<Mask> {
+    let labels: LabelMap = imaging::read_labels(&folder.join("mask.nii.gz"))?;
+    Ok(labels.map(|&label| label != 0))
+}
+
+/// Letters and digits of a name, as BIDS takes them: signs become letters, so that names stay apart.
+fn alphanumeric(name: &str) -> String {
+    name.chars()
+        .filter_map(|character| match character {
+            '-' => Some('m'),
+            '+' => Some('p'),
+            '.' => Some('d'),
+            character if character.is_ascii_alphanumeric() => Some(character),
+            _ => None,
+        })
+        .collect()
+}
+
+/// SHA-256 of a row's cells and the sizes of the files it names.
+fn fingerprint(case: &CohortCase) -> String {
+    let mut text = case.cells.clone();
+    if let Ok(request) = &case.request {
+        let reference = case.reference.as_ref().map(|reference| &reference.mask);
+        for path in [Some(&request.ct), request.mask.as_ref(), reference] {
+            let bytes = path.and_then(|path| fs::metadata(path).ok());
+            text += &format!("\n{:?}", bytes.map(|data| data.len()));
+        }
+    }
+    sha256_of(text.as_bytes())
+}
+
+/// `plan.toml` of the cohort: its cases, each with the plan of its own folder.
+pub(super) fn plan(request: &CohortRequest) -> anyhow::Result<String> {
+    let mut text = String::from(
+        "# OsteoLoad cohort. The plan of every run stands in its own folder; repeat the cohort with\n\
+         # `osteoload cohort COHORT.csv --out DIR`.\n\nformat = 1\n",
+    );
+    let layout = match request.layout {
+        Layout::Plain => "plain",
+        Layout::Bids => "bids",
+    };
+    text += &format!("layout = \"{layout}\"\n");
+    let names: Vec<toml::Value> = request
+        .cases
+        .iter()
+        .map(|case| case.name().into())
+        .collect();
+    text += &format!("cases = {}\n", toml::Value::Array(names));
+    Ok(text)
+}

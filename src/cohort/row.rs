@@ -1,0 +1,157 @@
+//! A case of a cohort: a row of COHORT.csv, resolved, and the variants of its mask.
+
+use std::path::PathBuf;
+
+use crate::exit::Ending;
+use crate::plan::MorphUnit;
+use crate::run::RunRequest;
+use crate::sweep::signed;
+
+/// Names of the folders of a cohort.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// `cases/CASE/VARIANT`.
+    #[default]
+    Plain,
+    /// A BIDS derivative: `sub-CASE/desc-VARIANT`, with `dataset_description.json` (BIDS 1.9, common derivatives).
+    Bids,
+}
+
+/// The mask that a case is compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The mask or label map.
+    pub mask: PathBuf,
+    /// Label values of the bone in it.
+    pub label: Vec<u16>,
+}
+
+/// A case.
+#[derive(Clone, Debug)]
+pub struct CohortCase {
+    /// Its name.
+    pub case: String,
+    /// Group of patients, such as `healthy`; may be empty.
+    pub group: String,
+    /// Who drew the mask, where several did; may be empty.
+    pub operator: String,
+    /// The patient's sex; may be empty.
+    pub sex: String,
+    /// What its row says of the bone, as it stands there: bone, side, level, body weight.
+    pub said: [String; 4],
+    /// The run of its own mask, or of a network's, unmorphed; or why the row cannot be run.
+    pub request: Result<RunRequest, Ending>,
+    /// Whether a mask is given, so that no network is asked.
+    pub has_mask: bool,
+    /// The manual mask, where the row's own is compared with one.
+    pub reference: Option<Reference>,
+    /// Erosions and dilations in rising order, 0 among them.
+    pub morphs: Vec<f64>,
+    /// Unit of the morphs.
+    pub unit: MorphUnit,
+    /// Every cell of the row in one text: a row that was changed is another case.
+    pub cells: String,
+}
+
+/// A variant of a case's mask.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Variant {
+    /// `manual`, `automatic`, with a morph as in `manual-1`.
+    pub name: String,
+    /// Whether its mask is the reference.
+    pub of_reference: bool,
+    /// Its morph.
+    pub morph: f64,
+}
+
+/// Volume that a bone is taken to have before its mask is read, mm³: of large ones.
+const FEMUR_MM3: f64 = 300_000.0;
+const VERTEBRA_MM3: f64 = 80_000.0;
+/// Memory of a network at work, MiB.
+const NETWORK_MIB: f64 = 1500.0;
+
+impl CohortCase {
+    /// Its name with what tells it from others of the patient.
+    pub fn name(&self) -> String {
+        let [_, side, level, _] = &self.said;
+        let mut name = self.case.clone();
+        for part in [side, level] {
+            if !part.is_empty() {
+                name += &format!("_{part}");
+            }
+        }
+        if !self.operator.is_empty() {
+            name += &format!("_op-{}", self.operator);
+        }
+        name
+    }
+
+    /// The variants of its mask, the manual ones first. The manual mask is eroded and dilated where there is one (Saillard 2024), else
+    /// the case's own.
+    pub(super) fn variants(&self) -> Vec<Variant> {
+        let named = |base: &str, of_reference: bool, morph: f64| {
+            let step = match (morph == 0.0, self.unit) {
+                (true, _) => String::new(),
+                (_, MorphUnit::Voxel) => signed(morph),
+                (_, MorphUnit::Millimetre) => format!("{}mm", signed(morph)),
+            };
+            Variant {
+                name: format!("{base}{step}"),
+                of_reference,
+                morph,
+            }
+        };
+        let base = match (&self.reference, self.has_mask) {
+            (None, false) => "automatic",
+            _ => "manual",
+        };
+        let compared = self.reference.is_some();
+        let mut variants: Vec<Variant> = self
+            .morphs
+            .iter()
+            .map(|&morph| named(base, compared, morph))
+            .collect();
+        // What the others are compared with comes first.
+        variants.sort_by_key(|variant| variant.morph != 0.0);
+        if compared {
+            variants.push(named("automatic", false, 0.0));
+        }
+        variants
+    }
+
+    /// The run of a variant, without its output directory.
+    pub(super) fn variant_request(&self, variant: &Variant) -> anyhow::Result<RunRequest> {
+        use crate::exit::Failure;
+        let mut request = self.request.clone().map_err(Failure::from)?;
+        if let (true, Some(reference)) = (variant.of_reference, &self.reference) {
+            request.mask = Some(reference.mask.clone());
+            request.plan.subject.label.clone_from(&reference.label);
+            request.plan.subject.model = None;
+        }
+        request.plan.subject.morph = variant.morph;
+        request.plan = request.plan.with(&[])?;
+        Ok(request)
+    }
+
+    /// Memory that the case is expected to take, MiB, from the header of its scan.
+    pub(super) fn expected_memory_mib(&self) -> f64 {
+        use crate::plan::Bone;
+        let Ok(request) = &self.request else {
+            return 0.0;
+        };
+        // Read or not, the case says itself what is wrong with its scan.
+        let Ok(info) = imaging::describe(&request.ct) else {
+            return 0.0;
+        };
+        let bone_mm3 = match request.plan.subject.bone {
+            Bone::Femur => FEMUR_MM3,
+            Bone::Vertebra => VERTEBRA_MM3,
+        };
+        let network = match self.has_mask {
+            true => 0.0,
+            false => NETWORK_MIB,
+        };
+        crate::run::beside::expected_memory_of_grid_mib(&info.grid, &request.plan, bone_mm3)
+            + network
+    }
+}
