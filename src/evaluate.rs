@@ -1,5 +1,9 @@
 //! How well label maps agree with their references: figures of one pair or of many, and the table of a paper.
 
+mod figures;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +15,8 @@ use serde_json::{Map, Value, json};
 
 use crate::anatomy::regions::{FemurRegion, femur_regions};
 use crate::exit::{EndWith as _, Failure, Kind};
+use crate::plan::{LabelNames, Level};
+pub use figures::figure_files;
 
 /// What is compared, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +29,10 @@ pub struct EvaluateRequest {
     pub by_overlap: bool,
     /// Labels of the reference that are proximal femora, judged by head, middle and shaft too.
     pub femora: Vec<u16>,
+    /// Labels are vertebrae, numbered like this, and named by their levels.
+    pub levels: Option<LabelNames>,
+    /// A PNG of the prediction's surfaces, coloured by their distance to the reference; of folders, a folder with one per case.
+    pub figure: Option<PathBuf>,
 }
 
 /// Figures of one structure in one case, by the names of `metrics.json`.
@@ -31,22 +41,33 @@ type Figures = Map<String, Value>;
 /// Compares label maps and gives the figures as JSON: of a pair, or of every case of two folders with their mean, spread and extreme.
 ///
 /// # Errors
-/// A [`Failure`] of kind input when a map cannot be read, the grids differ or a case is missing; of kind gate where a femur has no
-/// regions.
+/// A [`Failure`] of kind input when a map cannot be read, the grids differ, a case is missing or no label is a level; of kind gate where
+/// a femur has no regions; of kind usage when a figure cannot be written.
 pub fn evaluate(request: &EvaluateRequest) -> anyhow::Result<Value> {
     if !request.reference.is_dir() {
-        return pair(&request.reference, &request.prediction, request);
+        let figure = request.figure.as_deref();
+        return pair(&request.reference, &request.prediction, request, figure);
+    }
+    if let Some(folder) = &request.figure {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("{} cannot be made", folder.display()))
+            .kind(Kind::Usage)?;
     }
     let mut cases = Map::new();
     for reference in maps(&request.reference)? {
         let name = reference.file_name().unwrap_or_default();
         let prediction = request.prediction.join(name);
-        let figures = pair(&reference, &prediction, request)?;
+        let figure = request.figure.as_deref();
+        let figure = figure.map(|folder| figures::in_folder(folder, &reference));
+        let figures = pair(&reference, &prediction, request, figure.as_deref())?;
         cases.insert(name.to_string_lossy().into_owned(), figures);
     }
     let summary = summary(&cases);
     Ok(json!({"cases": cases, "summary": summary}))
 }
+
+/// Endings of the files that are label maps.
+const ENDINGS: [&str; 6] = [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"];
 
 /// The label maps of a folder, by the order of their names.
 fn maps(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -56,9 +77,7 @@ fn maps(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
         .collect::<Result<_, _>>()?;
     let is_map = |file: &PathBuf| {
         let name = file.to_string_lossy();
-        [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"]
-            .iter()
-            .any(|ending| name.ends_with(ending))
+        ENDINGS.iter().any(|ending| name.ends_with(ending))
     };
     files.retain(is_map);
     files.sort();
@@ -68,7 +87,12 @@ fn maps(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn pair(reference: &Path, prediction: &Path, request: &EvaluateRequest) -> anyhow::Result<Value> {
+fn pair(
+    reference: &Path,
+    prediction: &Path,
+    request: &EvaluateRequest,
+    figure: Option<&Path>,
+) -> anyhow::Result<Value> {
     let reference_map = imaging::read_labels(reference).context("the reference")?;
     let predicted_map = imaging::read_labels(prediction).context("the prediction")?;
     let evaluation = match request.by_overlap {
@@ -78,15 +102,27 @@ fn pair(reference: &Path, prediction: &Path, request: &EvaluateRequest) -> anyho
     .kind(Kind::Input)
     .help("resample one map onto the grid of the other")?;
     let voxel = reference_map.grid.voxel_volume_mm3();
+    let present: Vec<u16> = evaluation.labels.keys().copied().collect();
+    if let Some(names) = request.levels {
+        check_levels(&present, names).with_context(|| reference.display().to_string())?;
+    }
     let mut labels = Map::new();
     for (label, found) in &evaluation.labels {
         let mut own = figures(found, voxel);
+        if let Some(level) = request.levels.and_then(|names| names.level(*label)) {
+            own.insert("level".into(), level.name().into());
+        }
         if request.femora.contains(label) {
             let regions = regions(&reference_map, &predicted_map, *label)
                 .with_context(|| format!("{}, label {label}", reference.display()))?;
             own.insert("regions".into(), Value::Object(regions));
         }
         labels.insert(label.to_string(), Value::Object(own));
+    }
+    if let Some(file) = figure {
+        let maps = [&reference_map, &predicted_map];
+        let names = [reference, prediction];
+        figures::draw(file, maps, names, &labels, request.by_overlap)?;
     }
     Ok(json!({
         "reference": reference.display().to_string(),
@@ -95,6 +131,23 @@ fn pair(reference: &Path, prediction: &Path, request: &EvaluateRequest) -> anyho
         "gap_dice": evaluation.gap_dice,
         "collision_voxels": evaluation.collision_voxels,
     }))
+}
+
+/// Refuses labels that are no vertebrae in a numbering.
+fn check_levels(present: &[u16], names: LabelNames) -> anyhow::Result<()> {
+    let refused = |what: String| {
+        Failure::input(what)
+            .with_help("give the numbering with --label-names, or leave out --levels")
+    };
+    if let Some(label) = names.foreign_label(present) {
+        let what = format!("label {label} has no place in {}", names.statement());
+        return Err(refused(what).into());
+    }
+    if !present.iter().any(|&label| names.level(label).is_some()) {
+        let what = format!("no label is a vertebra in {}", names.statement());
+        return Err(refused(what).into());
+    }
+    Ok(())
 }
 
 fn figures(found: &Agreement, voxel_mm3: f64) -> Figures {
@@ -184,6 +237,9 @@ const COLUMNS: [(&str, &str, usize); 6] = [
     ("mean_surface_distance_mm", "MSD (mm)", 2),
 ];
 
+/// The row of all vertebrae together.
+const ALL_LEVELS: &str = "all levels";
+
 /// Mean, sample standard deviation, least and largest of every figure of every structure.
 fn summary(cases: &Map<String, Value>) -> Value {
     let mut values: BTreeMap<String, BTreeMap<&str, Vec<f64>>> = BTreeMap::new();
@@ -195,7 +251,11 @@ fn summary(cases: &Map<String, Value>) -> Value {
     };
     for labels in cases.values().filter_map(|case| case["labels"].as_object()) {
         for (label, figures) in labels {
-            add(label.clone(), figures);
+            let level = figures["level"].as_str();
+            add(level.unwrap_or(label).to_owned(), figures);
+            if level.is_some() {
+                add(ALL_LEVELS.to_owned(), figures);
+            }
             for (region, figures) in figures["regions"].as_object().into_iter().flatten() {
                 add(format!("{label} {region}"), figures);
             }
@@ -225,7 +285,8 @@ fn summary(cases: &Map<String, Value>) -> Value {
 }
 
 /// The table of a paper, in Markdown: a row per structure or region, `mean ± standard deviation` of each metric over the cases, as
-/// Saillard et al. 2024 print Tables 1 and 2 and Pivi et al. 2025 theirs. Figures of a single pair stand without a spread.
+/// Saillard et al. 2024 print Tables 1 and 2 and Pivi et al. 2025 theirs. Figures of a single pair stand without a spread. Vertebrae
+/// with levels stand from head to foot, and last the mean over all of them.
 pub fn table(found: &Value) -> String {
     let summary = match found.get("summary") {
         Some(summary) => summary.clone(),
@@ -234,7 +295,13 @@ pub fn table(found: &Value) -> String {
     let headings: Vec<&str> = COLUMNS.iter().map(|(_, heading, _)| *heading).collect();
     let mut text = format!("| label | cases | {} |\n", headings.join(" | "));
     text += &format!("|---|---|{}\n", "---|".repeat(COLUMNS.len()));
-    for (structure, figures) in summary.as_object().into_iter().flatten() {
+    let mut rows: Vec<_> = summary.as_object().into_iter().flatten().collect();
+    rows.sort_by_key(|(structure, _)| match structure.parse::<Level>() {
+        Ok(level) => level.place_from_head(),
+        Err(_) if *structure == ALL_LEVELS => u16::MAX,
+        Err(_) => 0,
+    });
+    for (structure, figures) in rows {
         let cells: Vec<String> = COLUMNS
             .iter()
             .map(|&(key, _, decimals)| {

@@ -259,27 +259,33 @@ pub fn evaluate_by_overlap(reference: &LabelMap, prediction: &LabelMap) -> Resul
     let mut labels = BTreeMap::new();
     for label in reference.labels() {
         let mask = reference.select(&[label]);
-        let mut shared: BTreeMap<u16, usize> = BTreeMap::new();
-        for (_, &found) in mask
-            .data
-            .iter()
-            .zip(&prediction.data)
-            .filter(|(inside, _)| **inside)
-        {
-            if found > 0 {
-                *shared.entry(found).or_default() += 1;
-            }
-        }
-        let most = shared
-            .iter()
-            .max_by_key(|(label, count)| (**count, std::cmp::Reverse(**label)));
-        let found = most.map_or(vec![], |(&label, _)| vec![label]);
-        labels.insert(label, agreement(&mask, &prediction.select(&found))?);
+        let found = largest_overlap(&mask, prediction);
+        labels.insert(
+            label,
+            agreement(&mask, &prediction.select(found.as_slice()))?,
+        );
     }
     Ok(Evaluation {
         labels,
         ..Evaluation::default()
     })
+}
+
+/// The label of a map that shares most voxels with a mask on the same grid, the lowest of several.
+pub fn largest_overlap(mask: &Mask, map: &LabelMap) -> Option<u16> {
+    let mut shared: BTreeMap<u16, usize> = BTreeMap::new();
+    let inside = mask
+        .data
+        .iter()
+        .zip(&map.data)
+        .filter(|(inside, _)| **inside);
+    for (_, &found) in inside.filter(|(_, found)| **found > 0) {
+        *shared.entry(found).or_default() += 1;
+    }
+    let most = shared
+        .into_iter()
+        .max_by_key(|&(label, count)| (count, std::cmp::Reverse(label)));
+    most.map(|(label, _)| label)
 }
 
 /// Symmetric bones told apart (Xu et al.): of each of two labels the largest component keeps its label and all others get the other's;

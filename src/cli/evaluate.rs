@@ -7,6 +7,7 @@ use clap::Args;
 use super::Globals;
 use crate::evaluate::{self, EvaluateRequest};
 use crate::output_dir::{check_file, write_file};
+use crate::plan::LabelNames;
 
 /// Compare a segmentation with a reference, or all of a folder with those of another
 #[derive(Clone, Debug, Args)]
@@ -31,7 +32,18 @@ pub struct EvaluateArgs {
     /// Write a table as papers print it, mean ± standard deviation over the cases, to a Markdown file
     #[arg(long, value_name = "TABLE.md")]
     table: Option<PathBuf>,
-    /// Write the figures to a file instead of printing them
+    /// The labels are vertebrae: the table and the figure name them by their levels, and the table ends with all levels together
+    #[arg(long)]
+    levels: bool,
+    /// Numbering of the vertebrae: verse (1-24 = C1-L5, 25 = L6, 28 = T13) or totalsegmentator (version 2: 27-31 = L5-L1,
+    /// 32-43 = T12-T1, 44-50 = C7-C1) [default: verse]
+    #[arg(long, value_name = "NAMES", requires = "levels")]
+    label_names: Option<LabelNames>,
+    /// Draw the prediction's surfaces, coloured by their signed distance (mm) to the reference, into a PNG; of folders of maps, into
+    /// a folder with one PNG per case
+    #[arg(long, value_name = "FIGURE.png")]
+    figure: Option<PathBuf>,
+    /// Write the numbers to a file instead of printing them
     #[arg(long, value_name = "metrics.json")]
     out: Option<PathBuf>,
     /// Replace an existing file
@@ -41,15 +53,20 @@ pub struct EvaluateArgs {
 
 impl EvaluateArgs {
     pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {
-        for file in self.out.iter().chain(&self.table) {
-            check_file(file, self.overwrite)?;
-        }
-        let figures = evaluate::evaluate(&EvaluateRequest {
+        let names = self.label_names.unwrap_or(LabelNames::Verse);
+        let request = EvaluateRequest {
             reference: self.reference.clone(),
             prediction: self.prediction.clone(),
             by_overlap: self.by_overlap,
             femora: self.femur.clone(),
-        })?;
+            levels: self.levels.then_some(names),
+            figure: self.figure.clone(),
+        };
+        let drawn = evaluate::figure_files(&request)?;
+        for file in self.out.iter().chain(&self.table).chain(&drawn) {
+            check_file(file, self.overwrite)?;
+        }
+        let figures = evaluate::evaluate(&request)?;
         if let Some(file) = &self.table {
             write_file(file, evaluate::table(&figures).as_bytes())?;
         }

@@ -59,6 +59,6 @@ pub trait Figure {
     }
 }
 
-fn not_drawn(error: DrawingFailure) -> anyhow::Error {
+pub(crate) fn not_drawn(error: DrawingFailure) -> anyhow::Error {
     anyhow!("the figure cannot be drawn: {error}")
 }

@@ -7,6 +7,7 @@ pub mod figure;
 pub mod html;
 pub mod plot;
 pub mod result_json;
+pub mod surface_figure;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use plot::CurveFigure;
 pub use result_json::{
     Check, CheckStatus, DensityStatistics, MeshStatistics, RunOutcome, RunResult, status_word,
 };
+pub use surface_figure::{ColouredSurface, SurfaceFigure, SurfaceRow};
 
 use anyhow::Context as _;
 

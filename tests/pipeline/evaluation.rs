@@ -1,4 +1,4 @@
-//! `evaluate`: the parts of a femur, folders of cases, the table of a paper.
+//! `evaluate`: the parts of a femur, folders of cases, the table and the figure of a paper.
 
 use osteoload::synth::{Options, femur};
 use serde_json::Value;
@@ -52,7 +52,14 @@ fn a_femur_is_judged_by_its_parts_and_cases_by_their_mean() {
         "--table",
         name(&table),
     ];
-    ends_with(0, &[&arguments[..], &more].concat());
+    let drawn = folder.path().join("figures");
+    let figure = ["--figure", name(&drawn)];
+    ends_with(0, &[&arguments[..], &more, &figure].concat());
+    for case in ["a.png", "b.png"] {
+        let png = std::fs::read(drawn.join(case)).expect("a figure");
+        assert!(png.starts_with(b"\x89PNG"));
+    }
+    assert!(ends_with(2, &[&arguments[..], &figure].concat()).contains("--overwrite"));
     let read = |file| std::fs::read_to_string(file).expect("a file");
     let found: Value = serde_json::from_str(&read(&out)).expect("JSON");
     let regions = &found["cases"]["b.nii.gz"]["labels"][&own]["regions"];
