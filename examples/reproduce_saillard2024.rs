@@ -1,5 +1,5 @@
 //! The study of Saillard et al. 2024 on synthetic patients: automatic against manual masks, the automatic ones eroded and dilated by
-//! one and two voxels, ending in Tables 1 to 3 and Figure 2.
+//! one and two voxels, ending in Tables 1 to 3 and Figures 1 and 2.
 //!
 //! The truth of the synthetic patients stands for the manual segmentation, the built-in networks for the automatic one. Twelve femora, six
 //! with a lytic lesion, and fifteen vertebrae, two with one. Run with
@@ -176,7 +176,7 @@ fn patient(
     Ok((target.label, side.to_owned()))
 }
 
-/// Tables 1 and 2: the automatic masks of a bone against the manual ones, of femora also by head, middle and shaft.
+/// Tables 1 and 2 and Figure 1: the automatic masks of a bone against the manual ones, of femora also by head, middle and shaft.
 fn segmentation_table(out: &Path, study: &Path, bone: Bone) -> anyhow::Result<Option<String>> {
     let folders =
         ["manual", "automatic"].map(|kind| out.join(format!("comparison/masks-{bone}-{kind}")));
@@ -206,14 +206,20 @@ fn segmentation_table(out: &Path, study: &Path, bone: Bone) -> anyhow::Result<Op
         return Ok(None);
     }
     let [reference, prediction] = folders;
-    Ok(Some(table(&evaluate(&EvaluateRequest {
+    let figure = out.join(format!("comparison/figure1-{bone}"));
+    if figure.is_dir() {
+        std::fs::remove_dir_all(&figure)?;
+    }
+    let femora = match bone {
+        Bone::Femur => vec![1],
+        Bone::Vertebra => Vec::new(),
+    };
+    let found = evaluate(&EvaluateRequest {
         reference,
         prediction,
-        by_overlap: false,
-        femora: if bone == Bone::Femur {
-            vec![1]
-        } else {
-            Vec::new()
-        },
-    })?)))
+        femora,
+        figure: Some(figure),
+        ..EvaluateRequest::default()
+    })?;
+    Ok(Some(table(&found)))
 }

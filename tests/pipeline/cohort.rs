@@ -157,6 +157,7 @@ fn a_cohort_has_a_row_per_case_and_variant_and_shards_make_the_same() {
         ("b-compared", "automatic-1"),
         ("b-compared", "manual"),
         ("c-missing", "manual"),
+        ("c-missing", "manual+1"),
         ("d-tibia", "manual"),
         ("e-thick", "manual"),
         ("e-thick", "manual-1"),
