@@ -86,6 +86,12 @@ pub fn demo(request: &DemoRequest, progress: &mut Progress) -> anyhow::Result<Fi
         let folder = OutputDir::begin(&run.out, run.existing)?;
         let scan = Scan::open(&run, progress)?;
         results.push(run_into(&scan, &run, &folder, "demo", progress)?.result);
+        // The plan names the rods where they will stand, not where they are being written.
+        let plan = folder.join("plan.toml");
+        let work = out.path().display().to_string();
+        let text = std::fs::read_to_string(&plan)?;
+        let target = out.target().display().to_string();
+        std::fs::write(&plan, text.replace(&work, &target))?;
         folder.finish()?;
     }
     let provenance = Provenance::of_this_process("demo", request.device);
