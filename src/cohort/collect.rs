@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+
 use super::table::{ResultRow, to_csv};
-use super::{put, read_rows};
-use crate::exit::Failure;
+use super::{OPERATORS_FILE, operators, put, read_operators, read_rows};
+use crate::exit::{EndWith as _, Failure, Kind};
 use crate::output_dir::{Existing, OutputDir, PROVENANCE_FILE};
 use crate::provenance::Provenance;
 
@@ -31,6 +33,7 @@ pub fn collect(
     let mut provenance = Provenance::of_this_process("collect", solver::Device::Cpu);
     let mut from: BTreeMap<[String; 6], &Path> = BTreeMap::new();
     let mut rows: Vec<ResultRow> = Vec::new();
+    let mut pairs = Vec::new();
     for directory in directories {
         let file = directory.join("results.csv");
         if !file.is_file() {
@@ -58,6 +61,14 @@ pub fn collect(
             rows.push(row);
         }
         provenance.add_input("results", &file)?;
+        let file = directory.join(OPERATORS_FILE);
+        if file.is_file() {
+            let read = read_operators(&file).with_context(|| file.display().to_string());
+            pairs.extend(read.kind(Kind::Input)?);
+        }
+    }
+    if !pairs.is_empty() {
+        put(out.path(), OPERATORS_FILE, &operators::to_csv(&pairs)?)?;
     }
     put(out.path(), "results.csv", &to_csv(&rows)?)?;
     put(

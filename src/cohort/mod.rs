@@ -5,6 +5,7 @@
 //! computes the rest. The table is the rows of all folders, so it does not matter when, or by which process, each was made.
 
 mod collect;
+mod operators;
 mod place;
 mod row;
 mod table;
@@ -17,6 +18,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use anyhow::Context as _;
 
 pub use collect::{Collected, collect};
+pub use operators::{OPERATORS_HEADER, OperatorPair, read_operators};
 pub use row::{CohortCase, Layout, Reference};
 pub use table::{HEADER, ResultRow};
 
@@ -27,6 +29,9 @@ use crate::progress::Progress;
 use crate::provenance::{Provenance, available_memory_mib, peak_memory_mib};
 use crate::run::beside::WORKER_STACK_BYTES;
 use place::Place;
+
+/// Name of the table of operators, beside `results.csv`.
+pub const OPERATORS_FILE: &str = "operators.csv";
 
 /// One of several processes that share a cohort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +58,7 @@ impl std::str::FromStr for Shard {
 }
 
 impl Shard {
-    /// Whether the case at `place` (from 0) is this shard's.
+    /// Whether the patient at `place` (from 0) is this shard's. Rows of one case stay together: operators are compared.
     pub fn has(self, place: usize) -> bool {
         place % self.of == self.number - 1
     }
@@ -173,13 +178,19 @@ impl Memory {
 /// [`CohortFinished::answered`].
 pub fn cohort(request: &CohortRequest, progress: &mut Progress) -> anyhow::Result<CohortFinished> {
     let place = Place::open(request)?;
-    let cases: Vec<&CohortCase> = request
-        .cases
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| request.shard.is_none_or(|shard| shard.has(*number)))
-        .map(|(_, case)| case)
-        .collect();
+    let mut patients: Vec<&str> = Vec::new();
+    for case in &request.cases {
+        if !patients.contains(&case.case.as_str()) {
+            patients.push(&case.case);
+        }
+    }
+    let mine = |case: &CohortCase| {
+        let number = patients.iter().position(|patient| *patient == case.case);
+        request
+            .shard
+            .is_none_or(|shard| number.is_some_and(|number| shard.has(number)))
+    };
+    let cases: Vec<&CohortCase> = request.cases.iter().filter(|case| mine(case)).collect();
     let mut left = Vec::new();
     let mut taken = 0;
     for case in &cases {
@@ -197,6 +208,10 @@ pub fn cohort(request: &CohortRequest, progress: &mut Progress) -> anyhow::Resul
     let rows = place.table(&cases)?;
     progress.stage("write");
     place.write("results.csv", &table::to_csv(&rows)?)?;
+    let pairs = place.operators(&cases)?;
+    if !pairs.is_empty() {
+        place.write(OPERATORS_FILE, &operators::to_csv(&pairs)?)?;
+    }
     let mut provenance = Provenance::of_this_process("cohort", request.device);
     provenance.add_input("cohort", &request.file)?;
     place.write(PROVENANCE_FILE, provenance.to_json()?.as_bytes())?;

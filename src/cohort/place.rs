@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use imaging::{LabelMap, Mask};
 use serde::{Deserialize, Serialize};
 
+use super::operators::OperatorPair;
 use super::row::{CohortCase, Layout, Variant};
 use super::table::{self, ResultRow};
 use super::{CohortRequest, put, read_rows, target_is_closed};
@@ -226,6 +227,61 @@ impl Place {
             }
         }
         Ok(rows)
+    }
+
+    /// The manual masks of several operators of one bone, pair by pair.
+    pub fn operators(&self, cases: &[&CohortCase]) -> anyhow::Result<Vec<OperatorPair>> {
+        let mut pairs = Vec::new();
+        for (number, a) in cases.iter().enumerate() {
+            for b in &cases[number + 1..] {
+                let of = |case: &CohortCase| {
+                    [
+                        case.case.clone(),
+                        case.said[1].clone(),
+                        case.said[2].clone(),
+                    ]
+                };
+                if a.operator.is_empty() || b.operator.is_empty() || of(a) != of(b) {
+                    continue;
+                }
+                let [mut a, mut b] = [*a, *b];
+                if a.operator > b.operator {
+                    (a, b) = (b, a);
+                }
+                let mask = |case: &CohortCase| -> anyhow::Result<Option<Mask>> {
+                    let manual = case
+                        .variants()
+                        .into_iter()
+                        .find(|variant| variant.name == "manual");
+                    let Some(manual) = manual else {
+                        return Ok(None);
+                    };
+                    let folder = self.path.join(self.folder(case));
+                    let folder = folder.join(self.variant_folder(&manual));
+                    match folder.join("mask.nii.gz").is_file() {
+                        true => read_mask(&folder).map(Some),
+                        false => Ok(None),
+                    }
+                };
+                let (Some(first), Some(second)) = (mask(a)?, mask(b)?) else {
+                    continue;
+                };
+                // Masks on different scans of a patient are not compared.
+                if first.grid.check_same(&second.grid).is_err() {
+                    continue;
+                }
+                let found = mask_agreement(&first, &second)?;
+                let [bone, side, level, _] = &a.said;
+                pairs.push(OperatorPair {
+                    of: [a.case.clone(), bone.clone(), side.clone(), level.clone()],
+                    operators: [a.operator.clone(), b.operator.clone()],
+                    dice: found.dice,
+                    hausdorff_mm: found.surface.as_ref().map(|s| s.hausdorff_mm),
+                    hausdorff95_mm: found.surface.as_ref().map(|s| s.hausdorff95_mm),
+                });
+            }
+        }
+        Ok(pairs)
     }
 
     /// Computes a case and puts it in its place. What happens to it is in its rows; one that is interrupted leaves nothing.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::cohort::{Bone, Case, difference};
 use super::statistics::{IntraclassCorrelation, Summary, intraclass_correlation, mean};
 use super::variant::Variant;
+use crate::cohort::OperatorPair;
 
 /// Half the width of the limits of agreement in standard deviations of the difference (Bland and Altman 1986).
 pub const LIMITS_SD: f64 = 1.96;
@@ -153,18 +154,16 @@ pub struct Operators {
     pub intraclass_correlation: Option<IntraclassCorrelation>,
     /// Those cases.
     pub intraclass_correlation_cases: usize,
-    /// Dice of every pair of operators: always `None`, the table does not hold it.
+    /// Pairs of operators whose masks were compared, over all cases; they stand in `operators.csv`.
+    pub pairs: usize,
+    /// Mean Dice of those pairs; `None` where there are none.
     pub pairwise_dice: Option<f64>,
-    /// Hausdorff distance of every pair of operators, mm: always `None`, the table does not hold it.
+    /// Mean Hausdorff distance of those pairs, mm.
     pub pairwise_hausdorff_mm: Option<f64>,
-    /// What the two need.
-    pub pairwise_note: &'static str,
 }
 
-const PAIRWISE_NOTE: &str = "Dice and Hausdorff distance of two operators need their masks: osteoload evaluate --reference A --prediction B";
-
 /// Agreement of the operators of a bone; `None` unless some case has two.
-pub fn operators(bone: &Bone) -> Option<Operators> {
+pub fn operators(bone: &Bone, pairs: &[OperatorPair]) -> Option<Operators> {
     let several: Vec<&Case> = bone
         .cases
         .iter()
@@ -194,6 +193,14 @@ pub fn operators(bone: &Bone) -> Option<Operators> {
             .collect();
         mean(&values)
     };
+    let own = || {
+        pairs
+            .iter()
+            .filter(|pair| pair.of[1].is_empty() || pair.of[1] == bone.name)
+    };
+    let mean_of = |figure: fn(&OperatorPair) -> Option<f64>| {
+        mean(&own().filter_map(figure).collect::<Vec<f64>>())
+    };
     Some(Operators {
         operators: names.into_iter().cloned().collect(),
         coefficient_of_variation_rms_percent: of_each(|cv| cv * cv).map(f64::sqrt),
@@ -201,9 +208,9 @@ pub fn operators(bone: &Bone) -> Option<Operators> {
         cases,
         intraclass_correlation: intraclass_correlation(&complete),
         intraclass_correlation_cases: complete.len(),
-        pairwise_dice: None,
-        pairwise_hausdorff_mm: None,
-        pairwise_note: PAIRWISE_NOTE,
+        pairs: own().count(),
+        pairwise_dice: mean_of(|pair| pair.dice),
+        pairwise_hausdorff_mm: mean_of(|pair| pair.hausdorff_mm),
     })
 }
 
@@ -281,7 +288,23 @@ mod tests {
                 case("C", 1.0, &[("x", 1.0)]),
             ],
         };
-        let found = operators(&bone).unwrap();
+        let pair = |of: &str, dice: f64, hausdorff_mm: f64| OperatorPair {
+            of: ["A", of, "", ""].map(str::to_owned),
+            operators: ["x", "y"].map(str::to_owned),
+            dice: Some(dice),
+            hausdorff_mm: Some(hausdorff_mm),
+            hausdorff95_mm: None,
+        };
+        let pairs = [
+            pair("femur", 0.9, 2.0),
+            pair("", 0.8, 4.0),
+            pair("vertebra", 0.1, 40.0),
+        ];
+        let found = operators(&bone, &pairs).unwrap();
+        // The vertebra's pair is another bone's.
+        assert_eq!(found.pairs, 2);
+        assert!((found.pairwise_dice.unwrap() - 0.85).abs() < 1e-12);
+        assert!((found.pairwise_hausdorff_mm.unwrap() - 3.0).abs() < 1e-12);
         assert_eq!(found.operators, ["x", "y", "z"]);
         // A: sd 1 of 100, 1 %. B: sd √32 of 200, 2.828 %. Root of the mean of 1 and 8: √4.5.
         assert_eq!(found.cases.len(), 2);
@@ -296,6 +319,6 @@ mod tests {
             cases: bone.cases[2..].to_vec(),
             ..bone
         };
-        assert_eq!(operators(&alone), None);
+        assert_eq!(operators(&alone, &pairs), None);
     }
 }

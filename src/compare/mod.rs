@@ -27,6 +27,8 @@ use solver::Device;
 
 use self::cohort::Bone;
 use self::ranks::{BoneStatistics, Comparison, Friedman};
+use crate::cohort::{OPERATORS_FILE, OperatorPair, read_operators};
+use crate::exit::{EndWith as _, Kind};
 use crate::output_dir::{Existing, OutputDir, PROVENANCE_FILE};
 use crate::provenance::Provenance;
 use crate::report::Figure;
@@ -66,10 +68,10 @@ pub struct Statistics {
 
 impl Statistics {
     /// The statistics of all bones.
-    pub fn of(bones: &[Bone]) -> Self {
+    pub fn of(bones: &[Bone], operators: &[OperatorPair]) -> Self {
         let bones: BTreeMap<String, BoneStatistics> = bones
             .iter()
-            .map(|bone| (bone.name.clone(), ranks::of(bone)))
+            .map(|bone| (bone.name.clone(), ranks::of(bone, operators)))
             .collect();
         let only = bones.values().next().filter(|_| bones.len() == 1);
         Self {
@@ -90,7 +92,15 @@ pub fn compare(request: &CompareRequest) -> anyhow::Result<Compared> {
     let bones = cohort::bones(&rows)
         .map_err(anyhow::Error::from)
         .with_context(|| request.results.display().to_string())?;
-    let statistics = Statistics::of(&bones);
+    // The masks of several operators are compared where they are, by the cohort.
+    let beside = request.results.with_file_name(OPERATORS_FILE);
+    let operators = match beside.is_file() {
+        true => read_operators(&beside)
+            .with_context(|| beside.display().to_string())
+            .kind(Kind::Input)?,
+        false => Vec::new(),
+    };
+    let statistics = Statistics::of(&bones, &operators);
     let write = |name: &str, contents: &[u8]| {
         std::fs::write(out.join(name), contents).with_context(|| name.to_owned())
     };
@@ -104,6 +114,9 @@ pub fn compare(request: &CompareRequest) -> anyhow::Result<Compared> {
     write("plan.toml", plan().as_bytes())?;
     let mut provenance = Provenance::of_this_process("compare", request.device);
     provenance.add_input("results", &request.results)?;
+    if beside.is_file() {
+        provenance.add_input("operators", &beside)?;
+    }
     write(PROVENANCE_FILE, provenance.to_json()?.as_bytes())?;
     let summary = statistics
         .bones

@@ -6,6 +6,7 @@ use super::agreement::{self, Agreement, Operators};
 use super::cohort::Bone;
 use super::statistics::{self, dunn};
 use super::variant::Variant;
+use crate::cohort::OperatorPair;
 
 /// A case that is not in the test.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -76,7 +77,7 @@ pub struct BoneStatistics {
 }
 
 /// Computes the statistics of a bone.
-pub fn of(bone: &Bone) -> BoneStatistics {
+pub fn of(bone: &Bone, operators: &[OperatorPair]) -> BoneStatistics {
     let has_load =
         |variant: &&Variant| bone.cases.iter().any(|case| case.load_n(variant).is_some());
     let (tested, unknown): (Vec<&Variant>, Vec<&Variant>) =
@@ -145,7 +146,7 @@ pub fn of(bone: &Bone) -> BoneStatistics {
             .compared()
             .map(|variant| agreement::agreement(bone, variant))
             .collect(),
-        operators: agreement::operators(bone),
+        operators: agreement::operators(bone, operators),
     }
 }
 

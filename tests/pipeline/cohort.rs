@@ -255,6 +255,73 @@ fn a_cohort_has_a_row_per_case_and_variant_and_shards_make_the_same() {
     assert!(String::from_utf8_lossy(&twice.stderr).contains("stands in"));
 }
 
+#[test]
+fn the_masks_of_operators_are_compared_pair_by_pair() {
+    let study = Study::new();
+    let table = std::fs::read_to_string(study.path("cohort.csv")).expect("a table");
+    let line = table.lines().nth(2).expect("the plain case");
+    let row = |operator: &str, mask: &str| {
+        let row = line
+            .replacen("mask.nii.gz", mask, 1)
+            .replacen("a-plain", "p", 1);
+        format!("{row},{operator}\n")
+    };
+    let head = table.lines().next().expect("a head");
+    let rows = [
+        row("Bea", "thicker.nii.gz"),
+        row("Ada", "mask.nii.gz"),
+        row("Cleo", "mask.nii.gz"),
+    ];
+    std::fs::write(
+        study.path("cohort.csv"),
+        format!("{head},operator\n{}", rows.concat()),
+    )
+    .expect("a table");
+    succeeded(&study.run("whole", &[]));
+    // Rows of one patient stay in one shard, so the pairs are the same.
+    succeeded(&study.run("s1", &["--shard", "1/2"]));
+    let text =
+        |out: &str| std::fs::read_to_string(study.path(out).join("operators.csv")).expect("pairs");
+    let pairs = text("whole");
+    assert_eq!(text("s1"), pairs);
+    let metrics = evaluate(&EvaluateRequest {
+        reference: study.path("mask.nii.gz"),
+        prediction: study.path("thicker.nii.gz"),
+        ..EvaluateRequest::default()
+    })
+    .expect("figures");
+    let dice = metrics["labels"]["1"]["dice"].as_f64().expect("a Dice");
+    let rows: Vec<csv::StringRecord> = csv::Reader::from_reader(pairs.as_bytes())
+        .records()
+        .map(|row| row.expect("a row"))
+        .collect();
+    let named = |row: &csv::StringRecord| (row[4].to_owned(), row[5].to_owned());
+    let expected = [("Ada", "Bea"), ("Ada", "Cleo"), ("Bea", "Cleo")];
+    assert!(
+        rows.iter()
+            .map(named)
+            .eq(expected.map(|(a, b)| (a.to_owned(), b.to_owned())))
+    );
+    let found: Vec<f64> = rows
+        .iter()
+        .map(|row| row[6].parse().expect("a Dice"))
+        .collect();
+    assert_eq!(found[1], 1.0);
+    assert!((found[0] - dice).abs() < 1e-12 && (found[2] - dice).abs() < 1e-12);
+
+    let mut compare = Command::new(env!("CARGO_BIN_EXE_osteoload"));
+    compare.arg("compare").arg(study.path("whole/results.csv"));
+    compare.arg("--out").arg(study.path("comparison"));
+    succeeded(&compare.output().expect("the program starts"));
+    let statistics =
+        std::fs::read_to_string(study.path("comparison/statistics.json")).expect("statistics");
+    let statistics: serde_json::Value = serde_json::from_str(&statistics).expect("JSON");
+    let operators = &statistics["bones"]["femur"]["operators"];
+    assert_eq!(operators["pairs"], 3);
+    let mean = (2.0 * dice + 1.0) / 3.0;
+    assert!((operators["pairwise_dice"].as_f64().expect("a mean") - mean).abs() < 1e-12);
+}
+
 /// A child that is killed, not asked to end, after a while; whether it had ended before.
 fn kill_after(mut child: Child, wait: Duration) -> bool {
     std::thread::sleep(wait);
