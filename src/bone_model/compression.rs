@@ -42,6 +42,8 @@ pub struct CompressionOptions {
     pub caps: CapOptions,
     /// Label values that are discs or caps already (`load.cap_labels`); empty = none.
     pub cap_labels: Vec<u16>,
+    /// Direction of the load in the world, of any length (`load.direction`); `None` = along the body's axis. For endplates without caps.
+    pub direction: Option<Vector3<f64>>,
     /// Loads the endplates themselves, without caps (`load.case` = `endplate_compression`).
     pub endplates: bool,
     /// Quadratic tetrahedra instead of voxels; for endplates only.
@@ -69,6 +71,7 @@ impl Default for CompressionOptions {
             smooth_sigma_mm: 1.0,
             caps: CapOptions::default(),
             cap_labels: Vec::new(),
+            direction: None,
             endplates: false,
             tetrahedra: None,
             one_bone: false,

@@ -217,7 +217,10 @@ fn read_row(cells: &BTreeMap<&str, &str>, beside: &Path, device: Device) -> Coho
         });
         (reference, vec![0.0])
     });
-    let unit = cells.get("morph-unit").and_then(|unit| unit.parse().ok());
+    let unit = match &request {
+        Ok(request) => Some(request.plan.subject.morph_unit),
+        Err(_) => cells.get("morph-unit").and_then(|unit| unit.parse().ok()),
+    };
     CohortCase {
         case: cell("case"),
         group: cell("group"),
@@ -260,8 +263,10 @@ fn resolve(
     }
     let row = Row::try_parse_from(options).map_err(|error| {
         let text = error.to_string();
-        let text = text.lines().next().unwrap_or_default();
-        Failure::usage(text.trim_start_matches("error: ").to_owned())
+        // The first paragraph; what follows is about the command line.
+        let lines = text.lines().map(str::trim);
+        let said: Vec<&str> = lines.take_while(|line| !line.is_empty()).collect();
+        Failure::usage(said.join(" ").trim_start_matches("error: ").to_owned())
     })?;
     let request = row.options.request(device, Some(0.0), None)?;
     if request.plan.subject.level == Some(crate::plan::LevelChoice::All) {

@@ -127,7 +127,11 @@ impl CohortFinished {
                 });
         let Some(worst) = worst else { return Ok(()) };
         Err(Failure::from(Ending {
-            status: worst.exit_status(),
+            // A row that says something wrong is a wrong input, not a wrong command.
+            status: match worst.exit_status() {
+                2 => Kind::Input.status(),
+                status => status,
+            },
             error: format!(
                 "none of {} rows has a failure load, see results.csv; case {}, {}: {}",
                 self.rows.len(),
@@ -178,6 +182,7 @@ impl Memory {
 /// [`CohortFinished::answered`].
 pub fn cohort(request: &CohortRequest, progress: &mut Progress) -> anyhow::Result<CohortFinished> {
     let place = Place::open(request)?;
+    place.check_folders(&request.cases)?;
     let mut patients: Vec<&str> = Vec::new();
     for case in &request.cases {
         if !patients.contains(&case.case.as_str()) {
@@ -205,12 +210,14 @@ pub fn cohort(request: &CohortRequest, progress: &mut Progress) -> anyhow::Resul
     let section = Section::begin();
     let fatal = compute(request, &place, &left, &section, progress)?;
     // What stands is kept in the table, whatever ended the rest.
-    let rows = place.table(&cases)?;
+    let standing = place.whole(&request.cases);
+    let rows = place.table(&standing)?;
     progress.stage("write");
     place.write("results.csv", &table::to_csv(&rows)?)?;
-    let pairs = place.operators(&cases)?;
-    if !pairs.is_empty() {
-        place.write(OPERATORS_FILE, &operators::to_csv(&pairs)?)?;
+    let pairs = place.operators(&standing)?;
+    match pairs.is_empty() {
+        true => place.remove_file(OPERATORS_FILE)?,
+        false => place.write(OPERATORS_FILE, &operators::to_csv(&pairs)?)?,
     }
     let mut provenance = Provenance::of_this_process("cohort", request.device);
     provenance.add_input("cohort", &request.file)?;
@@ -244,13 +251,17 @@ fn compute(
         return Ok(None);
     }
     let threads = rayon::current_num_threads();
+    let budget_mib = request
+        .memory_mib
+        .or_else(|| available_memory_mib().map(|free| 0.8 * free))
+        .unwrap_or(f64::INFINITY);
+    let largest = left.iter().map(|case| case.expected_memory_mib());
+    let fitting = (budget_mib / largest.fold(1.0, f64::max)).max(1.0);
     let jobs = request.jobs.map_or(threads, NonZeroUsize::get);
-    let jobs = jobs.min(left.len());
+    // Threads of jobs that memory keeps waiting would be lost to the others.
+    let jobs = jobs.min(threads).min(left.len()).min(fitting as usize);
     let memory = Memory {
-        budget_mib: request
-            .memory_mib
-            .or_else(|| available_memory_mib().map(|free| 0.8 * free))
-            .unwrap_or(f64::INFINITY),
+        budget_mib,
         taken: Mutex::new((0.0, 0)),
         freed: Condvar::new(),
     };
@@ -277,6 +288,10 @@ fn compute(
             }
             let mib = case.expected_memory_mib();
             memory.take(mib);
+            if section.interrupted() || stopped.load(Ordering::SeqCst) {
+                memory.give(mib);
+                break;
+            }
             let mut part = whole.within(&case.name());
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 place.compute(case, section, &mut part)
@@ -305,14 +320,20 @@ fn compute(
 /// Whether an error means that nothing more can be written, for any case.
 fn target_is_closed(error: &anyhow::Error) -> bool {
     use std::io::ErrorKind;
-    error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|error| {
-            matches!(
-                error.kind(),
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem
-            )
+    // Figures are drawn through a library that keeps the error's text alone: no space, quota, read-only.
+    let texts = ["(os error 28)", "(os error 122)", "(os error 30)"];
+    let text = format!("{error:#}");
+    texts.iter().any(|code| text.contains(code))
+        || error.chain().any(|cause| {
+            cause.downcast_ref::<std::io::Error>().is_some_and(|error| {
+                matches!(
+                    error.kind(),
+                    ErrorKind::StorageFull
+                        | ErrorKind::QuotaExceeded
+                        | ErrorKind::ReadOnlyFilesystem
+                )
+            })
         })
-    })
 }
 
 /// Reads and joins rows of a table of results.

@@ -1,5 +1,6 @@
 //! The directory of a cohort: what stands in it, what may be trusted, and one case at a time into it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -34,7 +35,7 @@ const LOCK: &str = ".lock";
 #[derive(Serialize, Deserialize)]
 struct CaseMark {
     version: String,
-    /// SHA-256 of the row's cells and the sizes of its inputs.
+    /// SHA-256 of the row's cells and of its inputs, before it was computed.
     row_sha256: String,
 }
 
@@ -55,8 +56,13 @@ impl Place {
             && fs::read_dir(path)
                 .with_context(|| format!("the output directory {shown}"))
                 .kind(Kind::Usage)?
-                .next()
-                .is_some();
+                .any(|entry| {
+                    // What a process leaves that is killed before it has left its mark.
+                    entry.is_ok_and(|entry| {
+                        let name = entry.file_name().to_string_lossy().into_owned();
+                        name != LOCK && !name.starts_with(".partial-")
+                    })
+                });
         let ours = path.join(MARK).is_file();
         if path.exists() && !path.is_dir() {
             return Err(Failure::usage(format!("the output {shown} is a file"))
@@ -97,6 +103,10 @@ impl Place {
             layout: request.layout,
             _lock: lock,
         };
+        place.write(
+            MARK,
+            format!("{}\n", serde_json::json!({"format": 1})).as_bytes(),
+        )?;
         if request.overwrite && !request.resume {
             place.empty()?;
         }
@@ -104,10 +114,6 @@ impl Place {
         fs::create_dir_all(place.cases())
             .with_context(|| format!("{shown} cannot be written"))
             .kind(Kind::Usage)?;
-        place.write(
-            MARK,
-            format!("{}\n", serde_json::json!({"format": 1})).as_bytes(),
-        )?;
         if place.layout == Layout::Bids {
             let description = serde_json::json!({
                 "Name": "OsteoLoad failure loads",
@@ -154,21 +160,13 @@ impl Place {
         }
     }
 
-    /// Removes everything but the lock: the user asked for it, and the mark says that it is ours.
+    /// Removes everything but the lock and the mark: the user asked for it, and the mark says that it is ours.
     fn empty(&self) -> anyhow::Result<()> {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
-            if entry.file_name() == LOCK {
-                continue;
+            if entry.file_name() != LOCK && entry.file_name() != MARK {
+                self.remove(&entry.path())?;
             }
-            let path = entry.path();
-            let removed = match path.is_dir() {
-                true => fs::remove_dir_all(&path),
-                false => fs::remove_file(&path),
-            };
-            removed
-                .with_context(|| format!("{} cannot be replaced", path.display()))
-                .kind(Kind::Usage)?;
         }
         Ok(())
     }
@@ -197,36 +195,80 @@ impl Place {
         Ok(())
     }
 
-    /// Whether the case stands there, whole and as its row says now. One of another row, or of another version, is removed.
+    /// Whether the case stands there, whole and as its row says now.
+    fn is_whole(&self, case: &CohortCase) -> bool {
+        let folder = self.path.join(self.folder(case));
+        let mark = fs::read_to_string(folder.join(CASE)).ok();
+        let mark = mark.and_then(|text| serde_json::from_str::<CaseMark>(&text).ok());
+        mark.is_some_and(|mark| {
+            mark.version == env!("CARGO_PKG_VERSION") && mark.row_sha256 == fingerprint(case)
+        }) && read_rows(&folder.join(ROWS)).is_ok()
+    }
+
+    /// Whether the case stands there. What stands in its place and is of another row, or of another version, is removed.
     pub fn standing(&self, case: &CohortCase) -> anyhow::Result<bool> {
         let folder = self.path.join(self.folder(case));
         if !folder.exists() {
             return Ok(false);
         }
-        let mark = fs::read_to_string(folder.join(CASE)).ok();
-        let mark = mark.and_then(|text| serde_json::from_str::<CaseMark>(&text).ok());
-        let same = mark.is_some_and(|mark| {
-            mark.row_sha256 == fingerprint(case) && mark.version == env!("CARGO_PKG_VERSION")
-        });
-        if !(same && folder.join(ROWS).is_file()) {
-            fs::remove_dir_all(&folder)
-                .with_context(|| format!("{} cannot be replaced", folder.display()))
-                .kind(Kind::Usage)?;
-            return Ok(false);
+        let whole = self.is_whole(case);
+        if !whole {
+            self.remove(&folder)?;
         }
-        Ok(true)
+        Ok(whole)
     }
 
-    /// The rows of the cases that stand.
+    /// Removes an entry, under a temporary name first: a half removed one is never trusted.
+    fn remove(&self, path: &Path) -> anyhow::Result<()> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let doomed = path.with_file_name(format!(".{name}.partial-removed"));
+        let removed = fs::rename(path, &doomed).and_then(|()| match doomed.is_dir() {
+            true => fs::remove_dir_all(&doomed),
+            false => fs::remove_file(&doomed),
+        });
+        removed
+            .with_context(|| format!("{} cannot be replaced", path.display()))
+            .kind(Kind::Usage)
+    }
+
+    /// Of all cases, those that stand: those of another shard too, where it was computed into this directory.
+    pub fn whole<'c>(&self, cases: &'c [CohortCase]) -> Vec<&'c CohortCase> {
+        cases.iter().filter(|case| self.is_whole(case)).collect()
+    }
+
+    /// The rows of cases that stand.
     pub fn table(&self, cases: &[&CohortCase]) -> anyhow::Result<Vec<ResultRow>> {
         let mut rows = Vec::new();
         for case in cases {
-            let file = self.path.join(self.folder(case)).join(ROWS);
-            if file.is_file() {
-                rows.extend(read_rows(&file)?);
-            }
+            rows.extend(read_rows(&self.path.join(self.folder(case)).join(ROWS))?);
         }
         Ok(rows)
+    }
+
+    /// Removes a file of the cohort that there is no reason for any more.
+    pub fn remove_file(&self, name: &str) -> anyhow::Result<()> {
+        let path = self.path.join(name);
+        match path.is_file() {
+            true => self.remove(&path),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses cases whose folders would be one.
+    pub fn check_folders(&self, cases: &[CohortCase]) -> anyhow::Result<()> {
+        let mut seen: BTreeMap<String, String> = BTreeMap::new();
+        for case in cases {
+            let folder = self.folder(case).to_string_lossy().to_lowercase();
+            if let Some(before) = seen.insert(folder.clone(), case.name()) {
+                return Err(Failure::usage(format!(
+                    "the cases {before} and {} would share the folder {folder}",
+                    case.name()
+                ))
+                .with_help("rename one of them, or leave --bids out")
+                .into());
+            }
+        }
+        Ok(())
     }
 
     /// The manual masks of several operators of one bone, pair by pair.
@@ -235,11 +277,8 @@ impl Place {
         for (number, a) in cases.iter().enumerate() {
             for b in &cases[number + 1..] {
                 let of = |case: &CohortCase| {
-                    [
-                        case.case.clone(),
-                        case.said[1].clone(),
-                        case.said[2].clone(),
-                    ]
+                    let [bone, side, level, _] = case.said_as_words();
+                    [case.case.clone(), bone, side, level]
                 };
                 if a.operator.is_empty() || b.operator.is_empty() || of(a) != of(b) {
                     continue;
@@ -259,7 +298,7 @@ impl Place {
                     let folder = self.path.join(self.folder(case));
                     let folder = folder.join(self.variant_folder(&manual));
                     match folder.join("mask.nii.gz").is_file() {
-                        true => read_mask(&folder).map(Some),
+                        true => read_mask(&folder, case.cap_labels()).map(Some),
                         false => Ok(None),
                     }
                 };
@@ -295,8 +334,9 @@ impl Place {
         progress: &mut Progress,
     ) -> anyhow::Result<()> {
         let folder = OutputDir::begin(&self.path.join(self.folder(case)), Existing::Refuse)?;
+        let row_sha256 = fingerprint(case);
         let mut runs = Vec::new();
-        let mut opened: Option<(bool, Scan)> = None;
+        let mut opened: Option<(bool, Result<Scan, Ending>)> = None;
         for variant in case.variants() {
             let ran = self.run(case, &variant, &folder, &mut opened, progress);
             progress.finish();
@@ -316,7 +356,7 @@ impl Place {
             runs.push((variant, ending, plan));
         }
         let rows = self.rows(case, &runs, folder.path())?;
-        self.finish(case, &rows, folder)
+        self.finish(row_sha256, &rows, folder)
     }
 
     /// A case whose computation broke off in a way that must not be: it is kept as failed.
@@ -333,18 +373,18 @@ impl Place {
             .map(|variant| (variant, CaseEnding::Failed(ending.clone()), None))
             .collect();
         let rows = self.rows(case, &runs, folder.path())?;
-        self.finish(case, &rows, folder)
+        self.finish(fingerprint(case), &rows, folder)
     }
 
     fn finish(
         &self,
-        case: &CohortCase,
+        row_sha256: String,
         rows: &[ResultRow],
         folder: OutputDir,
     ) -> anyhow::Result<()> {
         let mark = CaseMark {
             version: env!("CARGO_PKG_VERSION").into(),
-            row_sha256: fingerprint(case),
+            row_sha256,
         };
         let write = |name: &str, contents: &[u8]| {
             fs::write(folder.join(name), contents).with_context(|| name.to_owned())
@@ -364,24 +404,36 @@ impl Place {
         case: &CohortCase,
         variant: &Variant,
         folder: &OutputDir,
-        opened: &mut Option<(bool, Scan)>,
+        opened: &mut Option<(bool, Result<Scan, Ending>)>,
         progress: &mut Progress,
     ) -> anyhow::Result<(RunResult, Plan)> {
         let mut request = case.variant_request(variant)?;
-        let scan = match opened.take() {
-            Some((of_reference, scan)) if of_reference == variant.of_reference => scan,
-            _ => {
-                let mut scan = Scan::open(&request, progress)?;
-                // The density is that of every variant of the case.
-                let density = folder.join("density.nii.gz");
-                if !density.exists() {
-                    scan.write_density(&density)?;
+        // A network that fails is not asked again for every variant.
+        if opened
+            .as_ref()
+            .is_none_or(|(of, _)| *of != variant.of_reference)
+        {
+            let scan = match Scan::open(&request, progress) {
+                Ok(mut scan) => {
+                    // The density is that of every variant of the case.
+                    let density = folder.join("density.nii.gz");
+                    if !density.exists() {
+                        scan.write_density(&density)?;
+                    }
+                    scan.density_file = Some(density);
+                    Ok(scan)
                 }
-                scan.density_file = Some(density);
-                scan
-            }
+                Err(error) if target_is_closed(&error) => return Err(error),
+                Err(error) => Err(Ending::of(&error)),
+            };
+            *opened = Some((variant.of_reference, scan));
+        }
+        let Some((_, scan)) = opened else {
+            return Err(Failure::input("no scan was opened").into());
         };
-        let (_, scan) = opened.insert((variant.of_reference, scan));
+        let scan = scan
+            .as_ref()
+            .map_err(|ending| Failure::from(ending.clone()))?;
         request.out = folder.join(&self.variant_folder(variant));
         let out = OutputDir::begin(&request.out, Existing::Refuse)?;
         let ran = run_into(scan, &request, &out, "cohort", progress)?;
@@ -407,21 +459,24 @@ impl Place {
             .filter(|(variant, ending, _)| {
                 variant.name == "manual" && matches!(ending, CaseEnding::Ran(_))
             })
-            .map(|(variant, ..)| read_mask(&folder.join(self.variant_folder(variant))))
+            .map(|(variant, ..)| {
+                let folder = folder.join(self.variant_folder(variant));
+                read_mask(&folder, case.cap_labels())
+            })
             .transpose()?;
         let mut rows = Vec::new();
         for (variant, ending, plan) in runs {
-            let [bone, side, level, weight] = &case.said;
+            let [bone, side, level, weight] = case.said_as_words();
             let mut row = ResultRow::of(&[
                 ("case", case.case.clone()),
                 ("variant", variant.name.clone()),
                 ("group", case.group.clone()),
                 ("operator", case.operator.clone()),
-                ("bone", bone.clone()),
-                ("side", side.clone()),
-                ("level", level.clone()),
+                ("bone", bone),
+                ("side", side),
+                ("level", level),
                 ("sex", case.sex.clone()),
-                ("body_weight_kg", weight.clone()),
+                ("body_weight_kg", weight),
                 ("morph", variant.morph.to_string()),
                 ("morph_unit", case.unit.to_string()),
             ]);
@@ -435,16 +490,17 @@ impl Place {
             let status = ended.as_ref().map_or(0, |ending| ending.status);
             row.set("exit_status", status.to_string());
             row.set("status", CaseEnding::status_word(status).to_owned());
-            row.set(
-                "reason",
-                ended.map_or_else(String::new, |ended| ended.error),
-            );
+            let reason = ended.map_or_else(String::new, |ended| match ended.help {
+                Some(help) => format!("{} ({help})", ended.error),
+                None => ended.error,
+            });
+            row.set("reason", reason);
             if let CaseEnding::Ran(result) = ending {
                 let name = self.variant_folder(variant);
                 fill(&mut row, result, base_load);
                 let place = self.folder(case).join(&name);
                 row.set("folder", place.to_string_lossy().replace('\\', "/"));
-                let mask = read_mask(&folder.join(&name))?;
+                let mask = read_mask(&folder.join(&name), case.cap_labels())?;
                 let volume = mask.count() as f64 * mask.grid.voxel_volume_mm3();
                 row.set("volume_mm3", volume.to_string());
                 if let Some(manual) = &manual {
@@ -489,17 +545,19 @@ fn fill(row: &mut ResultRow, result: &RunResult, base_load: Option<f64>) {
         number(result.risk.failure_load_body_weights),
     );
     row.set("load_to_strength", number(result.risk.load_to_strength));
+    row.set("pistoia_load_n", number(result.pistoia_load_n));
+    row.set("linear_strength_n", number(result.linear_strength_n));
     row.set("elements", result.mesh.elements.to_string());
     row.set("checks", result.reviewed());
 }
 
-/// The bone that a run has meshed.
-fn read_mask(folder: &Path) -> anyhow::Result<Mask> {
+/// The bone that a run has meshed, without labels that are discs or caps.
+fn read_mask(folder: &Path, caps: &[u16]) -> anyhow::Result<Mask> {
     let labels: LabelMap = imaging::read_labels(&folder.join("mask.nii.gz"))?;
-    Ok(labels.map(|&label| label != 0))
+    Ok(labels.map(|label| *label != 0 && !caps.contains(label)))
 }
 
-/// Letters and digits of a name, as BIDS takes them: signs become letters, so that names stay apart.
+/// Letters and digits of a name, as BIDS takes them; signs become letters. Names that are the same then are refused before any work.
 fn alphanumeric(name: &str) -> String {
     name.chars()
         .filter_map(|character| match character {
@@ -512,15 +570,12 @@ fn alphanumeric(name: &str) -> String {
         .collect()
 }
 
-/// SHA-256 of a row's cells and the sizes of the files it names.
+/// SHA-256 of a row's cells and of the files that it names. A file that is not there counts as such: once it is, the case is another.
 fn fingerprint(case: &CohortCase) -> String {
     let mut text = case.cells.clone();
-    if let Ok(request) = &case.request {
-        let reference = case.reference.as_ref().map(|reference| &reference.mask);
-        for path in [Some(&request.ct), request.mask.as_ref(), reference] {
-            let bytes = path.and_then(|path| fs::metadata(path).ok());
-            text += &format!("\n{:?}", bytes.map(|data| data.len()));
-        }
+    for path in case.inputs() {
+        let found = crate::provenance::fingerprint("input", &path);
+        text += &format!("\n{:?}", found.ok().map(|file| file.sha256));
     }
     sha256_of(text.as_bytes())
 }

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::automatic::BUILT_IN;
 use crate::exit::Ending;
-use crate::plan::MorphUnit;
+use crate::plan::{Bone, CalibrationSpec, Level, MorphUnit, Side};
 use crate::run::RunRequest;
 use crate::sweep::signed;
 
@@ -86,6 +87,56 @@ impl CohortCase {
         name
     }
 
+    /// Bone, side, level and body weight as its row says them, in the words of results; empty where they are none.
+    pub(super) fn said_as_words(&self) -> [String; 4] {
+        let [bone, side, level, weight] = &self.said;
+        let word = |found: Option<String>| found.unwrap_or_default();
+        [
+            word(bone.parse::<Bone>().ok().map(|bone| bone.to_string())),
+            word(side.parse::<Side>().ok().map(|side| side.to_string())),
+            word(level.parse::<Level>().ok().map(|level| level.to_string())),
+            weight.clone(),
+        ]
+    }
+
+    /// Labels that are discs or caps.
+    pub(super) fn cap_labels(&self) -> &[u16] {
+        match &self.request {
+            Ok(request) => &request.plan.settings.load.cap_labels,
+            Err(_) => &[],
+        }
+    }
+
+    /// Every file that its runs read.
+    pub(super) fn inputs(&self) -> Vec<PathBuf> {
+        let mut paths: Vec<PathBuf> = self
+            .reference
+            .iter()
+            .map(|reference| reference.mask.clone())
+            .collect();
+        let Ok(request) = &self.request else {
+            return paths;
+        };
+        let subject = &request.plan.subject;
+        paths.push(request.ct.clone());
+        paths.extend(request.mask.clone());
+        paths.extend(request.plan_file.clone());
+        paths.extend(request.protocol_file.clone());
+        paths.extend(subject.rods.as_ref().map(|rods| rods.path().to_owned()));
+        paths.extend(subject.phantom_ct.as_ref().map(PathBuf::from));
+        match &subject.calibration {
+            Some(CalibrationSpec::File(path)) => paths.push(path.clone()),
+            Some(CalibrationSpec::Phantom(model)) if model.ends_with(".toml") => {
+                paths.push(PathBuf::from(model));
+            }
+            _ => {}
+        }
+        if let Some(model) = subject.model.as_deref().filter(|model| *model != BUILT_IN) {
+            paths.push(PathBuf::from(model));
+        }
+        paths
+    }
+
     /// The variants of its mask, what the others are compared with first. Beside a manual mask it is the case's own that is eroded and
     /// dilated (Saillard 2024, Table 3).
     pub(super) fn variants(&self) -> Vec<Variant> {
@@ -133,7 +184,6 @@ impl CohortCase {
 
     /// Memory that the case is expected to take, MiB, from the header of its scan.
     pub(super) fn expected_memory_mib(&self) -> f64 {
-        use crate::plan::Bone;
         let Ok(request) = &self.request else {
             return 0.0;
         };

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 /// Columns of `results.csv`.
-pub const HEADER: [&str; 27] = [
+pub const HEADER: [&str; 29] = [
     "case",
     "variant",
     "group",
@@ -29,6 +29,8 @@ pub const HEADER: [&str; 27] = [
     "change_percent",
     "failure_load_body_weights",
     "load_to_strength",
+    "pistoia_load_n",
+    "linear_strength_n",
     "elements",
     "checks",
     "exit_status",

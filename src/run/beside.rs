@@ -52,8 +52,8 @@ pub(crate) fn run_beside(
     command: &str,
     progress: &mut Progress,
 ) -> anyhow::Result<Vec<Done>> {
-    let jobs = jobs.get().min(tasks.len().max(1));
     let threads = rayon::current_num_threads();
+    let jobs = jobs.get().min(tasks.len().max(1)).min(threads);
     progress.stage("solve");
     progress.increments(
         tasks

@@ -124,12 +124,7 @@ pub fn stance(plan: &Plan) -> StanceOptions {
         pose: pose(plan, FEMUR_MARGIN_MM),
         orientation: orientation(plan),
         angle_deg: load.angle_deg,
-        direction: match load.direction {
-            Direction::Vector(v) => Some(Vector3::from(v)),
-            // World coordinates are LPS: feet are towards -z.
-            Direction::Scan => Some(-Vector3::z()),
-            _ => None,
-        },
+        direction: given_direction(load.direction),
         displacement_mm: load.displacement_mm,
         head_cap_depth_mm: load.cap_intrusion_mm,
         lateral: lateral(plan),
@@ -142,6 +137,16 @@ pub fn stance(plan: &Plan) -> StanceOptions {
         shaft_below_lesser_trochanter_mm: load.shaft_length_mm,
         smoothing_fwhm_mm: plan.settings.density.smoothing_fwhm_mm,
         cup,
+    }
+}
+
+/// A direction in the world that the plan names, where the landmarks do not.
+fn given_direction(direction: Direction) -> Option<Vector3<f64>> {
+    match direction {
+        Direction::Vector(v) => Some(Vector3::from(v)),
+        // World coordinates are LPS: feet are towards -z.
+        Direction::Scan => Some(-Vector3::z()),
+        _ => None,
     }
 }
 
@@ -170,6 +175,7 @@ pub fn compression(plan: &Plan) -> anyhow::Result<CompressionOptions> {
         smooth_sigma_mm: plan.settings.mask.smooth_sigma_mm,
         caps: caps(plan),
         cap_labels: load.cap_labels.clone(),
+        direction: given_direction(load.direction),
         endplates: load.case == LoadKind::EndplateCompression,
         tetrahedra: (plan.settings.mesh.kind == MeshKind::Tet10).then(|| tetrahedra(plan)),
         one_bone: false,

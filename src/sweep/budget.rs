@@ -155,8 +155,12 @@ impl Budget {
     /// When a record cannot be written.
     pub fn to_csv(&self) -> anyhow::Result<Vec<u8>> {
         let mut table = csv::Writer::from_writer(Vec::new());
-        let head = "factor,low,high,failure_load_low_n,failure_load_high_n,change_low_percent,change_high_percent,base,reason";
+        let head = "factor,low,high,failure_load_low_n,failure_load_high_n,change_low_percent,change_high_percent,base,reason,quantity,value_low,value_high";
         table.write_record(head.split(','))?;
+        let load = |value: String| match self.quantity {
+            Quantity::FailureLoad => value,
+            _ => String::new(),
+        };
         for row in &self.rows {
             let ends = self.base.and_then(|base| row.ends(base));
             let of =
@@ -165,12 +169,15 @@ impl Budget {
                 row.factor.word().to_owned(),
                 of(|[low, _]| low.setting.to_owned()),
                 of(|[_, high]| high.setting.to_owned()),
-                of(|[low, _]| low.value.to_string()),
-                of(|[_, high]| high.value.to_string()),
+                load(of(|[low, _]| low.value.to_string())),
+                load(of(|[_, high]| high.value.to_string())),
                 of(|[low, _]| low.change_percent.to_string()),
                 of(|[_, high]| high.change_percent.to_string()),
                 row.base.clone(),
                 row.why_missing(),
+                self.quantity.column(),
+                of(|[low, _]| low.value.to_string()),
+                of(|[_, high]| high.value.to_string()),
             ])?;
         }
         table.into_inner().context("budget.csv")
@@ -182,11 +189,7 @@ impl Budget {
     /// When a record cannot be written.
     pub fn runs_to_csv(&self) -> anyhow::Result<Vec<u8>> {
         let mut table = csv::Writer::from_writer(Vec::new());
-        let unit = match self.quantity.unit() {
-            "N" => "n",
-            _ => "n_per_mm",
-        };
-        let value = format!("{}_{unit}", self.quantity.key());
+        let value = self.quantity.column();
         table.write_record([
             "factor",
             "setting",
@@ -266,9 +269,9 @@ mod tests {
         };
         assert_eq!(
             String::from_utf8(budget.to_csv().unwrap()).unwrap(),
-            "factor,low,high,failure_load_low_n,failure_load_high_n,change_low_percent,change_high_percent,base,reason\n\
-             softening,a,b,4500,6000,-10,20,fixed_3mm,\n\
-             softening,,,,,,,fixed_3mm,does not apply\n"
+            "factor,low,high,failure_load_low_n,failure_load_high_n,change_low_percent,change_high_percent,base,reason,quantity,value_low,value_high\n\
+             softening,a,b,4500,6000,-10,20,fixed_3mm,,failure_load_n,4500,6000\n\
+             softening,,,,,,,fixed_3mm,does not apply,failure_load_n,,\n"
         );
         assert_eq!(budget.band(), Some([4500.0, 6000.0]));
     }

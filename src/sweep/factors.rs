@@ -7,7 +7,9 @@ use calibration::Calibration;
 use nalgebra::{Rotation3, Vector3};
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Assignment, Bone, LoadKind, MeshKind, MorphUnit, Plan, Softening};
+use crate::plan::{
+    Assignment, Bone, Direction, LoadKind, MeshKind, MorphUnit, Orientation, Plan, Softening,
+};
 
 crate::plan::choice! {
     /// What a budget changes.
@@ -202,8 +204,12 @@ fn variants(factor: Factor, case: &Case) -> (String, Found) {
             let base = settings.load.shaft_length_mm;
             let found = if settings.load.case != LoadKind::Stance {
                 Err("the shaft is cut in the stance of a femur only".into())
-            } else if base <= SHAFT_MM {
+            } else if base == 0.0 {
                 Err("the whole shaft is kept (load.shaft_length_mm=0)".into())
+            } else if base <= SHAFT_MM {
+                Err(format!(
+                    "the shaft kept is no longer than the {SHAFT_MM} mm it would lose"
+                ))
             } else {
                 numbers(
                     "load.shaft_length_mm",
@@ -248,9 +254,10 @@ fn numbers(key: &str, values: &[f64], unit: &str) -> Found {
 
 /// The line moved and turned by its own standard errors, both in the direction that lowers, or raises, what lies beyond the rods.
 ///
-/// The standard error of a fitted line is smallest at the mean of the rods' CT numbers, where its height and its slope are
-/// independent of each other; there `se(intercept)² = se(height)² + mean² se(slope)²` (Draper and Smith 1998, 1.4). The line is
-/// moved by `se(height)` and turned about that point by `se(slope)`.
+/// The standard error of a fitted line is smallest at the mean of the rods, where its height and its slope are independent of each
+/// other (Draper and Smith 1998, 1.4): at the CT number that the line itself gives to their mean density, which with the two equations of
+/// Mindways is not the mean of their CT numbers. There `se(intercept)² = se(height)² + HU² se(slope)²`. The line is moved by `se(height)`
+/// and turned about that point by `se(slope)`.
 fn lines(calibration: &Calibration) -> Found {
     let (Some(slope_error), Some(intercept_error)) = (
         calibration.slope_standard_error,
@@ -259,7 +266,11 @@ fn lines(calibration: &Calibration) -> Found {
         return Err("the calibration has no standard errors: it was given, not fitted".into());
     };
     let rods = &calibration.rods;
-    let mean_hu = rods.iter().map(|rod| rod.hu_mean).sum::<f64>() / rods.len().max(1) as f64;
+    if rods.is_empty() {
+        return Err("the calibration does not say what rods it was fitted to".into());
+    }
+    let mean = rods.iter().map(|rod| rod.reference_mg_cm3).sum::<f64>() / rods.len() as f64;
+    let mean_hu = calibration.hu(mean);
     let height_error = (intercept_error.powi(2) - (mean_hu * slope_error).powi(2))
         .max(0.0)
         .sqrt();
@@ -363,8 +374,18 @@ fn direction(case: &Case) -> (String, Found) {
             .collect()
     };
     let found = match load.case {
-        LoadKind::Stance => turned("load.angle_deg", load.angle_deg),
-        LoadKind::SidewaysFall => turned("load.adduction_deg", load.adduction_deg),
+        LoadKind::Stance if load.direction == Direction::Shaft => {
+            turned("load.angle_deg", load.angle_deg)
+        }
+        LoadKind::SidewaysFall if load.orientation == Orientation::Anatomical => {
+            turned("load.adduction_deg", load.adduction_deg)
+        }
+        LoadKind::Stance => {
+            Err("load.direction is given, and load.angle_deg turns the shaft's".into())
+        }
+        LoadKind::SidewaysFall => {
+            Err("load.orientation is given, and load.adduction_deg turns the anatomical one".into())
+        }
         LoadKind::PlatenCompression => Err("the platens follow the model's axes".into()),
         LoadKind::EndplateCompression => match case.load_direction {
             None => Err("the unchanged case has no load direction".into()),
@@ -496,6 +517,65 @@ mod tests {
         for (found, expected) in numbers.iter().zip([0.0, 0.17364818, -0.98480775]) {
             assert!((found - expected).abs() < 1e-8, "{text}");
         }
+    }
+
+    #[test]
+    fn a_line_of_mindways_turns_where_its_errors_are_independent() {
+        // Model 3 CT's rods: by the regression of HU less water on density, slope 1.1 and intercept -999.6, so A = 0.8826, B = 0.
+        let water = [1012.2, 1057.0, 1103.6, 1119.5, 923.2];
+        let density = [-51.8, -53.4, 58.9, 157.0, 375.8];
+        let noise = [3.0, -2.0, 4.0, -6.0, 1.0];
+        let rods: Vec<Rod> = (0..5)
+            .map(|k| Rod {
+                name: format!("{k}"),
+                hu_mean: water[k] + 1.1 * density[k] - 999.6 + noise[k],
+                hu_sd: Some(1.0),
+                reference_mg_cm3: density[k],
+                water_mg_cm3: Some(water[k]),
+                voxels: 100,
+                centre_mm: None,
+            })
+            .collect();
+        let phantom = calibration::Phantom::named("mindways-model3-ct").unwrap();
+        let names = phantom.rods.iter().map(|rod| rod.name.clone());
+        let rods: Vec<Rod> = rods
+            .into_iter()
+            .zip(names)
+            .map(|(rod, name)| Rod { name, ..rod })
+            .zip(&phantom.rods)
+            .map(|(rod, own)| Rod {
+                reference_mg_cm3: own.equivalent_mg_cm3,
+                water_mg_cm3: own.water_mg_cm3,
+                ..rod
+            })
+            .collect();
+        let fitted = Calibration::fit(&phantom, &rods).unwrap();
+        let found = lines(&fitted).unwrap();
+        let line = |place: usize| match found[place].change {
+            Change::Line { slope, intercept } => [slope, intercept],
+            _ => panic!("no line"),
+        };
+        let [[low_slope, low], [high_slope, high]] = [line(0), line(1)];
+        let mean = rods.iter().map(|rod| rod.reference_mg_cm3).sum::<f64>() / 5.0;
+        let pivot = fitted.hu(mean);
+        // At the pivot both lines are equally far from the fitted one, by the residual over sqrt(5) and over the slope.
+        let up = high_slope * pivot + high - mean;
+        let down = mean - (low_slope * pivot + low);
+        assert!((up - down).abs() < 1e-9 && up > 0.0, "{up} {down}");
+        let a = 1.0 / fitted.slope_mg_cm3_per_hu + calibration::fit::MINDWAYS_SLOPE_OFFSET;
+        let n = 5.0;
+        let y: Vec<f64> = rods
+            .iter()
+            .map(|rod| rod.hu_mean - rod.water_mg_cm3.unwrap())
+            .collect();
+        let y_mean = y.iter().sum::<f64>() / n;
+        let squares: f64 = rods
+            .iter()
+            .zip(&y)
+            .map(|(rod, y)| (y - y_mean - a * (rod.reference_mg_cm3 - mean)).powi(2))
+            .sum();
+        let expected = (squares / (n - 2.0) / n).sqrt() * fitted.slope_mg_cm3_per_hu;
+        assert!((up / expected - 1.0).abs() < 1e-6, "{up}, not {expected}");
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use anyhow::Context as _;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::budget::Budget;
 use super::signed;
 use crate::exit::Ending;
-use crate::plan::{MorphUnit, Plan};
-use crate::report::{RunOutcome, RunResult};
+use crate::plan::{ConstitutiveModel, Criterion, LoadKind, MeshKind, MorphUnit, Plan};
+use crate::report::{MeshStatistics, RunResult};
 use crate::risk::Risk;
 use crate::run::beside::Done;
 use crate::run::{CaseEnding, Shape, nearest_mm};
@@ -28,16 +28,22 @@ pub enum Quantity {
 }
 
 impl Quantity {
-    /// What a run gives, in the order of what is asked for.
-    fn of(result: &RunResult) -> Self {
-        if result.outcome != RunOutcome::Linear || result.failure_load_n.is_some() {
-            Self::FailureLoad
-        } else if result.pistoia_load_n.is_some() {
-            Self::PistoiaLoad
-        } else if result.linear_strength_n.is_some() {
-            Self::LinearStrength
-        } else {
-            Self::Stiffness
+    /// What a plan asks for.
+    fn of(plan: &Plan) -> Self {
+        let settings = &plan.settings;
+        let compression = matches!(
+            settings.load.case,
+            LoadKind::EndplateCompression | LoadKind::PlatenCompression
+        );
+        match settings.failure.criterion {
+            Criterion::MaximumForce | Criterion::HeightReduction => Self::FailureLoad,
+            Criterion::Pistoia => Self::PistoiaLoad,
+            Criterion::None
+                if compression && settings.material.model == ConstitutiveModel::Linear =>
+            {
+                Self::LinearStrength
+            }
+            Criterion::None => Self::Stiffness,
         }
     }
 
@@ -51,13 +57,22 @@ impl Quantity {
         }
     }
 
-    /// Its name in files, without the unit.
-    pub fn key(self) -> &'static str {
-        match self {
+    /// Its name in files, with the unit.
+    pub fn column(self) -> String {
+        let name = match self {
             Self::FailureLoad => "failure_load",
             Self::PistoiaLoad => "pistoia_load",
             Self::LinearStrength => "linear_strength",
             Self::Stiffness => "stiffness",
+        };
+        format!("{name}_{}", self.key_unit())
+    }
+
+    /// Its unit as keys of files carry it.
+    fn key_unit(self) -> &'static str {
+        match self {
+            Self::Stiffness => "n_per_mm",
+            _ => "n",
         }
     }
 
@@ -78,6 +93,15 @@ impl Quantity {
             _ => "N",
         }
     }
+}
+
+/// Edge of an element of mean volume, of a cube or of a regular tetrahedron, mm.
+fn edge_mm(mesh: &MeshStatistics) -> f64 {
+    let volume = match mesh.kind {
+        MeshKind::Hex => mesh.mean_volume_mm3,
+        MeshKind::Tet10 => mesh.mean_volume_mm3 * 6.0 * std::f64::consts::SQRT_2,
+    };
+    volume.cbrt()
 }
 
 /// How boundary nodes moved against those of the unmorphed mask.
@@ -176,13 +200,7 @@ impl Sweep {
         let base = morphs.iter().position(|&morph| morph == 0.0);
         let base = base.and_then(|place| done.get(place));
         let base_shape = base.and_then(|done| done.shape.clone());
-        let quantity = done
-            .iter()
-            .find_map(|done| match &done.ending {
-                CaseEnding::Ran(result) => Some(Quantity::of(result)),
-                _ => None,
-            })
-            .unwrap_or(Quantity::FailureLoad);
+        let quantity = Quantity::of(plan);
         let base_value = base.and_then(|done| match &done.ending {
             CaseEnding::Ran(result) => quantity.value(result),
             _ => None,
@@ -196,7 +214,7 @@ impl Sweep {
                     let CaseEnding::Ran(result) = &done.ending else {
                         return None;
                     };
-                    compare(shape, base, result.mesh.mean_volume_mm3.cbrt())
+                    compare(shape, base, edge_mm(&result.mesh))
                 };
                 let ending = done.ending.ending(plan);
                 let value = match &done.ending {
@@ -338,8 +356,8 @@ impl Sweep {
                 number(result.and_then(|r| r.stiffness_n_per_mm)),
                 result.map_or("", |r| r.outcome.word()).to_owned(),
                 level.status.to_owned(),
-                number(level.slope_per_mm),
-                number(self.per_voxel(level)),
+                number(self.of_a_load(level.slope_per_mm)),
+                number(self.of_a_load(self.per_voxel(level))),
                 number(result.and_then(|r| r.pistoia_load_n)),
                 number(result.and_then(|r| r.linear_strength_n)),
             ];
@@ -357,6 +375,11 @@ impl Sweep {
         table.into_inner().context("sweep.csv")
     }
 
+    /// A slope where it is that of a load: of a stiffness it has another unit than the column.
+    fn of_a_load(&self, slope: Option<f64>) -> Option<f64> {
+        slope.filter(|_| self.quantity != Quantity::Stiffness)
+    }
+
     /// Slope per voxel, where the unit is one.
     fn per_voxel(&self, level: &Level) -> Option<f64> {
         let slope = level.slope_per_mm?;
@@ -368,23 +391,36 @@ impl Sweep {
     /// # Errors
     /// When the text cannot be made.
     pub fn to_json(&self, budget: Option<&Budget>, plan: &Plan) -> anyhow::Result<String> {
+        let unit = self.quantity.key_unit();
+        let with_unit = |name: &str, value: Option<f64>| (format!("{name}_{unit}"), json!(value));
         let budget = budget.map(|budget| {
             let band = budget.band();
             let load = |place: usize| {
                 band.filter(|_| budget.quantity == Quantity::FailureLoad)
                     .map(|band| band[place])
             };
-            json!({
-                "low": band.map(|band| band[0]),
-                "high": band.map(|band| band[1]),
-                "risk": {"low": Risk::of(load(0), plan), "high": Risk::of(load(1), plan)},
-            })
+            let mut found: Map<String, Value> = [
+                with_unit("low", band.map(|band| band[0])),
+                with_unit("high", band.map(|band| band[1])),
+            ]
+            .into_iter()
+            .collect();
+            found.insert(
+                "risk".into(),
+                json!({"low": Risk::of(load(0), plan), "high": Risk::of(load(1), plan)}),
+            );
+            found
         });
         let base = self.base();
         let band = self.band();
         let base_value = base.and_then(|level| level.value);
         let percent = |value: f64| base_value.map(|base| 100.0 * (value / base - 1.0));
-        let levels: Vec<_> = self
+        // Per mm of a quantity that is itself per mm.
+        let per_mm = match self.quantity {
+            Quantity::Stiffness => "slope_n_per_mm2",
+            _ => "slope_n_per_mm",
+        };
+        let levels: Vec<Value> = self
             .levels
             .iter()
             .map(|level| {
@@ -392,30 +428,38 @@ impl Sweep {
                     "morph": level.morph,
                     "level": signed(level.morph),
                     "status": level.status,
-                    "failure_load_n": level.result.as_ref().and_then(|r| r.failure_load_n),
+                    self.quantity.column(): level.value,
                     "change_percent": level.change_percent,
-                    "slope_n_per_mm": level.slope_per_mm,
+                    per_mm: level.slope_per_mm,
                     "loaded": level.loaded,
                     "held": level.fixed,
                 })
             })
             .collect();
         let [low, at_base, high] = &self.risk;
-        let found = json!({
-            "quantity": self.quantity,
-            "unit": self.unit,
-            "surface_mm_per_unit": self.mm_per_unit,
-            "value": base_value,
-            "low": band.map(|band| band[0]),
-            "high": band.map(|band| band[1]),
-            "low_percent": band.and_then(|band| percent(band[0])),
-            "high_percent": band.and_then(|band| percent(band[1])),
-            "slope_n_per_mm": base.and_then(|level| level.slope_per_mm),
-            "slope_n_per_voxel": base.and_then(|level| self.per_voxel(level)),
-            "levels": levels,
-            "risk": {"low": low, "base": at_base, "high": high},
-            "budget": budget,
-        });
+        let mut found = Map::new();
+        let mut put = |name: &str, value: Value| found.insert(name.to_owned(), value);
+        put("quantity", json!(self.quantity.column()));
+        put("unit", json!(self.unit));
+        put("surface_mm_per_unit", json!(self.mm_per_unit));
+        for (name, value) in [
+            (self.quantity.column(), json!(base_value)),
+            with_unit("low", band.map(|band| band[0])),
+            with_unit("high", band.map(|band| band[1])),
+        ] {
+            put(&name, value);
+        }
+        put("low_percent", json!(band.and_then(|band| percent(band[0]))));
+        put(
+            "high_percent",
+            json!(band.and_then(|band| percent(band[1]))),
+        );
+        put(per_mm, json!(base.and_then(|level| level.slope_per_mm)));
+        let per_voxel = base.and_then(|level| self.of_a_load(self.per_voxel(level)));
+        put("slope_n_per_voxel", json!(per_voxel));
+        put("levels", json!(levels));
+        put("risk", json!({"low": low, "base": at_base, "high": high}));
+        put("budget", json!(budget));
         Ok(serde_json::to_string_pretty(&found)? + "\n")
     }
 }

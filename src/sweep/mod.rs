@@ -66,10 +66,15 @@ impl SweepFinished {
         let interrupted = Kind::Interrupted.status();
         let ending = |level: &Level| level.ending.clone();
         let levels = &self.sweep.levels;
+        let budget = self.budget.iter().flat_map(|budget| &budget.rows);
+        let changed = budget.flat_map(|row| &row.runs);
         if levels
             .iter()
             .filter_map(ending)
             .any(|ending| ending.status == interrupted)
+            || changed
+                .into_iter()
+                .any(|run| matches!(run.status, "interrupted" | "not_run"))
         {
             return Err(Failure::interrupted(
                 "interrupted; the levels done are kept, see sweep.csv",
@@ -290,6 +295,7 @@ fn run_factors(
                             basis: scan.basis(),
                         });
                         plan.subject.rods = None;
+                        plan.subject.phantom_ct = None;
                         scan = Arc::new(scan.recalibrated(line));
                         plan
                     })

@@ -379,6 +379,34 @@ fn a_cohort_killed_at_any_moment_ends_with_the_same_table() {
         .expect("a time");
     assert_eq!(before, after);
 
+    // An input that has changed makes its case another one, whatever its size.
+    let mask = study.path("mask.nii.gz");
+    let thicker = std::fs::read(study.path("thicker.nii.gz")).expect("a mask");
+    let original = std::fs::read(&mask).expect("a mask");
+    std::fs::write(&mask, thicker).expect("a mask");
+    succeeded(&study.run("killed", &["--resume"]));
+    let changed = study.table("killed");
+    let load = |table: &str, case: &str| cell(table, case, "manual", "failure_load_n");
+    assert_eq!(load(&changed, "a-plain"), load(&table, "e-thick"));
+    std::fs::write(&mask, original).expect("a mask");
+    succeeded(&study.run("killed", &["--resume"]));
+    assert_eq!(study.table("killed"), table);
+
+    // Asked to end, it keeps what stands and says so.
+    let mut child = study
+        .command("asked", &["--jobs", "1"])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    std::thread::sleep(Duration::from_millis(250));
+    let asked = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(asked.expect("kill").success());
+    assert_eq!(child.wait().expect("a child").code(), Some(130));
+    succeeded(&study.run("asked", &["--resume"]));
+    assert_eq!(study.table("asked"), table);
+
     // A full directory is neither mixed with nor lost.
     let again = study.run("killed", &[]);
     assert_eq!(again.status.code(), Some(2));
@@ -390,6 +418,27 @@ fn a_cohort_killed_at_any_moment_ends_with_the_same_table() {
     assert_eq!(names(&study.path("thesis")), ["thesis.doc"]);
     let into_a_file = study.run("cohort.csv/deeper", &[]);
     assert_eq!(into_a_file.status.code(), Some(2));
+}
+
+#[test]
+fn cases_that_would_share_a_folder_are_refused_before_any_work() {
+    let study = Study::new();
+    let table = std::fs::read_to_string(study.path("cohort.csv")).expect("a table");
+    let row = |case: &str| {
+        let line = table.lines().nth(2).expect("the plain case");
+        line.replacen("a-plain", case, 1)
+    };
+    let head = table.lines().next().expect("a head");
+    let text = format!("{head}\n{}\n{}\n", row("1_11"), row("11_1"));
+    std::fs::write(study.path("cohort.csv"), text).expect("a table");
+    let refused = study.run("bids", &["--bids"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        error.contains("1_11_left") && error.contains("11_1_left"),
+        "{error}"
+    );
+    succeeded(&study.run("plain", &[]));
 }
 
 /// Runs the example for Snakemake, where Snakemake is installed.

@@ -4,11 +4,13 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use osteoload::exit::Ending;
-use osteoload::plan::MorphUnit;
+use osteoload::output_dir::Existing;
+use osteoload::plan::{Assignment, Bone, MorphUnit, Plan, Subject};
 use osteoload::progress::Progress;
-use osteoload::run::run;
-use osteoload::sweep::{SweepFinished, SweepRequest, sweep};
-use osteoload::synth::{Options, femur};
+use osteoload::protocol::Protocol;
+use osteoload::run::{RunRequest, run};
+use osteoload::sweep::{Factor, SweepFinished, SweepRequest, sweep};
+use osteoload::synth::{Options, femur, vertebra};
 
 use super::{FemurCase, scanner_line};
 
@@ -147,4 +149,131 @@ fn a_sweep_of_nothing_leaves_nothing() {
     assert!(!case.path("sweep").exists());
     let half_a_voxel = swept(&case, &[0.5], MorphUnit::Voxel, 1).expect_err("voxels are whole");
     assert_eq!(Ending::of(&half_a_voxel).status, 2);
+}
+
+/// Loads of the changed runs of a factor over that of the unchanged case.
+fn ratios(finished: &SweepFinished, factor: Factor) -> Vec<f64> {
+    let budget = finished.budget.as_ref().expect("a budget");
+    let row = budget.rows.iter().find(|row| row.factor == factor);
+    let row = row.unwrap_or_else(|| panic!("no row {factor}"));
+    let base = budget.base.expect("a base");
+    row.runs
+        .iter()
+        .map(|run| run.value.unwrap_or_else(|| panic!("{run:?}")) / base)
+        .collect()
+}
+
+#[test]
+fn a_factor_changes_the_load_of_a_femur_and_the_table_says_by_how_much() {
+    let case = case();
+    let mut base = case.request(&SETTINGS).expect("a request");
+    base.out = case.path("budget");
+    let factors = [
+        Factor::Conversion,
+        Factor::LoadDirection,
+        Factor::Segmentation,
+        Factor::Calibration,
+    ];
+    let request = SweepRequest {
+        base,
+        morphs: vec![-1.0],
+        factors: factors.to_vec(),
+        jobs: None,
+    };
+    let finished = sweep(&request, &mut Progress::silent()).expect("a sweep");
+    // Ash density of the same phantom density is larger, so is the load; a turned load is another load.
+    assert!(ratios(&finished, Factor::Conversion)[0] > 1.1);
+    let turned = ratios(&finished, Factor::LoadDirection);
+    assert_eq!(turned.len(), 4);
+    assert!(
+        turned.iter().all(|ratio| (ratio - 1.0).abs() > 1e-4),
+        "{turned:?}"
+    );
+    // One voxel less is the level of the sweep, one more is computed for the budget.
+    let levels: Vec<f64> = finished
+        .sweep
+        .levels
+        .iter()
+        .filter_map(|level| level.value)
+        .collect();
+    let mask = ratios(&finished, Factor::Segmentation);
+    assert!((mask[0] - levels[0] / levels[1]).abs() < 1e-12 && mask[1] > 1.0);
+    assert!(finished.place.join("morph_+1_voxel").is_dir());
+
+    let text = read(&finished.place.join("budget.csv"));
+    let mut rows = csv::Reader::from_reader(text.as_bytes());
+    let head = rows.headers().expect("a head").clone();
+    let contract = "factor,low,high,failure_load_low_n,failure_load_high_n,change_low_percent,change_high_percent";
+    assert!(head.iter().zip(contract.split(',')).all(|(a, b)| a == b));
+    let rows: Vec<csv::StringRecord> = rows.records().map(|row| row.expect("a row")).collect();
+    assert_eq!(rows.len(), 4);
+    assert_eq!((&rows[0][1], &rows[0][2]), ("identity", "keyak1994"));
+    let change: f64 = rows[0][6].parse().expect("a change");
+    assert!((change / 100.0 + 1.0 - ratios(&finished, Factor::Conversion)[0]).abs() < 1e-9);
+    // A line that is given has no standard errors: the row says so and has no numbers.
+    assert!(rows[3][1].is_empty() && text.contains("no standard errors"));
+    for name in [
+        "tornado.svg",
+        "tornado.png",
+        "budget_runs.csv",
+        "report.html",
+    ] {
+        assert!(finished.place.join(name).is_file(), "{name}");
+    }
+    // The plan says what was changed, and a run reads it as its base's.
+    let plan = read(&finished.place.join("plan.toml"));
+    assert!(plan.contains("[sweep.load-direction]") && plan.contains("+10°"));
+    Plan::from_toml(&plan).expect("a plan");
+}
+
+#[test]
+fn a_turned_load_is_another_load_for_a_vertebra_too() {
+    let patient = vertebra(&Options {
+        seed: 5,
+        spacing_mm: Some([2.0; 3]),
+        ..Options::default()
+    })
+    .expect("a patient");
+    let bones = patient.truth.bones.iter();
+    let target = bones
+        .max_by(|a, b| a.mask_volume_mm3.total_cmp(&b.mask_volume_mm3))
+        .expect("a vertebra");
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| folder.path().join(name);
+    imaging::write_volume(&path("ct.nii.gz"), &patient.ct).expect("a scan");
+    imaging::write_volume(&path("labels.nii.gz"), &patient.labels).expect("labels");
+    let mut subject = Subject::new(Bone::Vertebra, Some(scanner_line(&patient)));
+    subject.label = vec![target.label];
+    let settings = ["mesh.kind=hex", "mesh.voxel_mm=3", "load.increments=6"];
+    let settings: Vec<Assignment> = settings
+        .iter()
+        .map(|text| text.parse().expect("a setting"))
+        .collect();
+    let protocol = Protocol::built_in("saillard2024-vertebra").expect("a protocol");
+    let base = RunRequest {
+        ct: path("ct.nii.gz"),
+        mask: Some(path("labels.nii.gz")),
+        plan_file: None,
+        protocol_file: None,
+        plan: Plan::resolve(&protocol, subject, &settings).expect("a plan"),
+        out: path("budget"),
+        existing: Existing::Refuse,
+        device: solver::Device::Cpu,
+    };
+    let request = SweepRequest {
+        base,
+        morphs: Vec::new(),
+        factors: vec![Factor::LoadDirection],
+        jobs: None,
+    };
+    let finished = sweep(&request, &mut Progress::silent()).expect("a sweep");
+    let turned = ratios(&finished, Factor::LoadDirection);
+    assert!(
+        turned.iter().all(|ratio| (ratio - 1.0).abs() > 1e-4),
+        "{turned:?}"
+    );
+    assert!(
+        turned.iter().all(|ratio| (0.5..1.5).contains(ratio)),
+        "{turned:?}"
+    );
 }

@@ -1,6 +1,6 @@
 //! Compression of a vertebra on its own endplates: those of its mask, or those of the image.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use imaging::LabelMap;
 use meshing::tetrahedral::Solid as _;
 use meshing::{LevelSet, NodeSet};
@@ -68,7 +68,7 @@ pub(super) fn between_endplates(
     let down = meshed
         .mesh
         .frame
-        .direction_to_model((-landmarks.axis).into());
+        .direction_to_model(load_direction(landmarks, options)?.into());
     compress(
         meshed.unloaded(),
         loaded,
@@ -78,6 +78,29 @@ pub(super) fn between_endplates(
         options,
         checks,
     )
+}
+
+/// Direction of the load in the world, unit.
+fn load_direction(
+    landmarks: &VertebraLandmarks,
+    options: &CompressionOptions,
+) -> Result<Vector3<f64>> {
+    let Some(given) = options.direction else {
+        return Ok(-landmarks.axis);
+    };
+    let given = given
+        .try_normalize(1e-9)
+        .context("the load direction has no length")?;
+    ensure!(
+        given.dot(&landmarks.axis) < -0.5,
+        "load.direction points {:.0} degrees away from the axis of the body, from its cranial endplate down: a compression needs less than 60",
+        given
+            .dot(&-landmarks.axis)
+            .clamp(-1.0, 1.0)
+            .acos()
+            .to_degrees()
+    );
+    Ok(given)
 }
 
 /// The same on quadratic tetrahedra: triangles of the body's surface that face up or down, near the planes or on the
@@ -113,11 +136,13 @@ pub(super) fn between_endplates_of_tetrahedra(
             format!("{area:.0} mm² of the mesh's surface are the {name} endplate"),
         ));
     }
+    let down = load_direction(landmarks, options)?;
+    let down = meshed.bone.mesh.frame().direction_to_model(down.into());
     let mut model = compress(
         meshed.bone,
         loaded,
         fixed,
-        (-up).into(),
+        down,
         landmarks.height_mm,
         options,
         checks,

@@ -29,15 +29,16 @@ pub(super) fn band(directory: &Path) -> anyhow::Result<String> {
     const FILE: &str = "sweep.json";
     let text = std::fs::read_to_string(directory.join(FILE)).context(FILE)?;
     let sweep: Value = serde_json::from_str(&text).context(FILE)?;
-    let quantity = sweep["quantity"].as_str().unwrap_or_default();
-    let unit = match quantity {
-        "stiffness" => "N/mm",
-        _ => "N",
+    let column = sweep["quantity"].as_str().unwrap_or_default();
+    // The key carries the unit.
+    let (quantity, key, unit) = match column.strip_suffix("_n_per_mm") {
+        Some(quantity) => (quantity, "n_per_mm", "N/mm"),
+        None => (column.trim_end_matches("_n"), "n", "N"),
     };
     let percent = |place: &str| number(&sweep, place).map(|p| format!(" ({p:+.1} %)"));
     let range = |place: &str| {
-        let low = number(&sweep, &format!("{place}/low"))?;
-        let high = number(&sweep, &format!("{place}/high"))?;
+        let low = number(&sweep, &format!("{place}/low_{key}"))?;
+        let high = number(&sweep, &format!("{place}/high_{key}"))?;
         Some((low, high))
     };
     let in_words = range("").map(|(low, high)| {
