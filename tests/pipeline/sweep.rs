@@ -197,7 +197,7 @@ fn a_factor_changes_the_load_of_a_femur_and_the_table_says_by_how_much() {
         .filter_map(|level| level.value)
         .collect();
     let mask = ratios(&finished, Factor::Segmentation);
-    assert!((mask[0] - levels[0] / levels[1]).abs() < 1e-12 && mask[1] > 1.0);
+    assert!((mask[0] - levels[0] / levels[1]).abs() < 1e-12 && (mask[1] - 1.0).abs() > 1e-4);
     assert!(finished.place.join("morph_+1_voxel").is_dir());
 
     let text = read(&finished.place.join("budget.csv"));
