@@ -227,13 +227,17 @@ pub(crate) fn check_not_inside(target: &Path, table: &Path) -> anyhow::Result<()
     let folder = std::path::absolute(table).ok();
     let folder = folder.and_then(|table| table.parent()?.canonicalize().ok());
     let file = table.canonicalize().ok();
-    if folder.into_iter().chain(file).any(|place| place.starts_with(&target)) {
+    if folder
+        .into_iter()
+        .chain(file)
+        .any(|place| place.starts_with(&target))
+    {
         let shown = table.display();
-        return Err(
-            Failure::usage(format!("--out is the directory that holds the table {shown}"))
-                .with_help("choose another --out")
-                .into(),
-        );
+        return Err(Failure::usage(format!(
+            "--out is the directory that holds the table {shown}"
+        ))
+        .with_help("choose another --out")
+        .into());
     }
     Ok(())
 }

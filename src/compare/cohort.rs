@@ -151,7 +151,10 @@ pub struct Cohort {
 pub fn bones(rows: &[Row]) -> Result<Cohort, Failure> {
     let mut rows_left_out = Vec::new();
     let all = distinct(rows.iter().map(|row| row.bone.as_str()));
-    let all: Vec<&str> = all.into_iter().filter(|bone| BONES.contains(bone)).collect();
+    let all: Vec<&str> = all
+        .into_iter()
+        .filter(|bone| BONES.contains(bone))
+        .collect();
     let mut bones: BTreeMap<&str, BTreeMap<String, Vec<&Row>>> = BTreeMap::new();
     let mut of_case: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
     for row in rows {
@@ -196,7 +199,11 @@ pub fn bones(rows: &[Row]) -> Result<Cohort, Failure> {
     }
     let mut found = Vec::new();
     for (name, cases) in bones {
-        if cases.values().flatten().any(|row| row.variant.is_reference()) {
+        if cases
+            .values()
+            .flatten()
+            .any(|row| row.variant.is_reference())
+        {
             found.push(bone(name, cases)?);
         } else {
             let reason = || format!("no row of {name} has the variant `manual`");
@@ -260,7 +267,9 @@ fn case(name: String, rows: &[&Row]) -> Result<Case, Failure> {
         .collect();
     let level = distinct(rows.iter().map(|row| row.level.as_str()));
     Ok(Case {
-        case: rows.first().map_or_else(|| name.clone(), |row| row.case.clone()),
+        case: rows
+            .first()
+            .map_or_else(|| name.clone(), |row| row.case.clone()),
         name,
         group: groups.first().copied().unwrap_or("").to_owned(),
         level: level.first().copied().unwrap_or("").to_owned(),
@@ -417,8 +426,14 @@ mod tests {
         let silent = |case: &str, variant: &str, load: f64| of(case, variant, "", load);
         let rows = [silent("A", "manual", 1.0), silent("B", "manual", 0.0)];
         let found = bones(&rows).unwrap();
-        assert_eq!((found.bones[0].cases.len(), found.rows_left_out.len()), (2, 0));
-        let alone = [silent("A", "automatic", 1.0), of("B", "manual", "tibia", 0.0)];
+        assert_eq!(
+            (found.bones[0].cases.len(), found.rows_left_out.len()),
+            (2, 0)
+        );
+        let alone = [
+            silent("A", "automatic", 1.0),
+            of("B", "manual", "tibia", 0.0),
+        ];
         assert!(bones(&alone).is_err());
     }
 

@@ -250,7 +250,11 @@ impl<'a> PairPanels<'a> {
 
     /// The groups and these further entries.
     fn key(&self, further: Vec<Key>) -> Vec<Key> {
-        Groups::of(self.0).key().into_iter().chain(further).collect()
+        Groups::of(self.0)
+            .key()
+            .into_iter()
+            .chain(further)
+            .collect()
     }
 
     /// Title, key, and the panels of each bone by `draw`.
@@ -375,8 +379,7 @@ impl<'a> ScatterFigure<'a> {
     }
 
     fn key(&self) -> Vec<Key> {
-        self.0
-            .key(vec![Key::Line(SOFT_INK, "identity".to_owned())])
+        self.0.key(vec![Key::Line(SOFT_INK, "identity".to_owned())])
     }
 }
 

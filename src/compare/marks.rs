@@ -163,8 +163,7 @@ mod tests {
     #[test]
     fn twenty_groups_have_marks_of_their_own() {
         let seen = |mark| (colour(mark), shape(mark));
-        let different: BTreeSet<String> =
-            (0..20).map(|mark| format!("{:?}", seen(mark))).collect();
+        let different: BTreeSet<String> = (0..20).map(|mark| format!("{:?}", seen(mark))).collect();
         assert_eq!(different.len(), 20);
         assert!((0..20).all(|mark| colour(mark) != colour(NO_GROUP)));
     }

@@ -269,7 +269,10 @@ fn several_operators_have_a_figure_and_their_agreement() {
     };
     pairs("0.1,90").unwrap();
     let found = &statistics(dir.path())["bones"]["femur"]["operators"];
-    assert_eq!((&found["pairs"], &found["pairwise_dice"]), (&1.into(), &0.9.into()));
+    assert_eq!(
+        (&found["pairs"], &found["pairwise_dice"]),
+        (&1.into(), &0.9.into())
+    );
     for (figures, named) in [
         ("NaN,1", "`NaN` under dice"),
         ("1.5,1", "`1.5` under dice"),
@@ -279,7 +282,10 @@ fn several_operators_have_a_figure_and_their_agreement() {
         let ending = Ending::of(&pairs(figures).unwrap_err());
         assert_eq!(ending.status, 3, "{figures}");
         let error = &ending.error;
-        assert!(error.contains("operators.csv") && error.contains(named), "{error}");
+        assert!(
+            error.contains("operators.csv") && error.contains(named),
+            "{error}"
+        );
         assert!(ending.help.is_some());
     }
 }
@@ -321,9 +327,15 @@ H,automatic,,,vertebra,,,done,,2000,,
     let found = statistics(dir.path());
     let left = &found["friedman"]["left_out"][1];
     assert_eq!(left["case"], "E");
-    assert_eq!(left["missing"][0], "automatic (done without a failure load)");
+    assert_eq!(
+        left["missing"][0],
+        "automatic (done without a failure load)"
+    );
     let rows = found["rows_left_out"].as_array().unwrap();
-    let cases: Vec<&str> = rows.iter().map(|row| row["case"].as_str().unwrap()).collect();
+    let cases: Vec<&str> = rows
+        .iter()
+        .map(|row| row["case"].as_str().unwrap())
+        .collect();
     assert_eq!(cases, ["F", "G", "H"]);
     assert_eq!(rows[2]["variant"], "automatic");
     assert!(rows[2]["reason"].as_str().unwrap().contains("vertebra"));
@@ -338,16 +350,26 @@ fn many_groups_have_a_key_that_fits() {
     let rows = |groups: usize| -> String {
         let row = |case: usize, mask: &str| {
             let group = case % groups;
-            format!("C{case},{mask},a group with a long name {group},,femur,,,done,,{}00,,\n", 20 + case)
+            format!(
+                "C{case},{mask},a group with a long name {group},,femur,,,done,,{}00,,\n",
+                20 + case
+            )
         };
-        (0..12).flat_map(|case| ["manual", "nnunet-2d"].map(|mask| row(case, mask))).collect()
+        (0..12)
+            .flat_map(|case| ["manual", "nnunet-2d"].map(|mask| row(case, mask)))
+            .collect()
     };
     let height = |name: &str| -> u32 {
         let svg = read(dir.path(), name);
         let after = svg.split_once("height=\"").unwrap().1;
         after.split_once('"').unwrap().0.parse().unwrap()
     };
-    let figures = ["figure2.svg", "bland_altman.svg", "scatter.svg", "sensitivity.svg"];
+    let figures = [
+        "figure2.svg",
+        "bland_altman.svg",
+        "scatter.svg",
+        "sensitivity.svg",
+    ];
     compare_text(&rows(1), dir.path()).unwrap();
     let low = figures.map(height);
     compare_text(&rows(12), dir.path()).unwrap();
