@@ -87,6 +87,7 @@ const TABLES: [ShownTable; 3] = [
             "bone",
             "side",
             "level",
+            "label",
             "status",
             "failure_load_n",
             "dice",

@@ -300,6 +300,12 @@ fn a_cohort_is_a_table_whose_names_stay_as_they_are() {
     ] {
         assert!(html.contains(&format!("<td>{cell}</td>")), "{cell}");
     }
+    // The table of `run --level all` has other columns.
+    let text = "level,label,status,failure_load_n,outcome,reason\nL1,20,done,4000,linear,\n";
+    std::fs::write(dir.path().join("results.csv"), text).unwrap();
+    let html = page_of(dir.path()).unwrap();
+    assert!(html.contains("<th>label</th>") && html.contains("<td>20</td>"));
+    assert!(!html.contains("<th>case</th>"));
 }
 
 #[test]
