@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use imaging::orientation::crop;
 use imaging::{LabelMap, Mask};
-use segmentation::metrics::{Agreement, SurfaceDistances, agreement};
+use segmentation::metrics::{Agreement, SurfaceDistances, agreement, boxed};
 use serde_json::{Map, Value, json};
 
 use crate::anatomy::regions::{FemurRegion, femur_regions};
 use crate::exit::{EndWith as _, Failure, Kind};
+use crate::output_dir::{Existing, OutputDir};
 use crate::plan::{LabelNames, Level};
 pub use figures::figure_files;
 
@@ -48,19 +48,21 @@ pub fn evaluate(request: &EvaluateRequest) -> anyhow::Result<Value> {
         let figure = request.figure.as_deref();
         return pair(&request.reference, &request.prediction, request, figure);
     }
-    if let Some(folder) = &request.figure {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("{} cannot be made", folder.display()))
-            .kind(Kind::Usage)?;
-    }
+    // All figures or none: a case that cannot be judged ends it.
+    let drawn = request.figure.as_deref();
+    let drawn = drawn.map(|folder| OutputDir::begin(folder, Existing::AddTo));
+    let drawn = drawn.transpose()?;
     let mut cases = Map::new();
     for reference in maps(&request.reference)? {
         let name = reference.file_name().unwrap_or_default();
         let prediction = request.prediction.join(name);
-        let figure = request.figure.as_deref();
-        let figure = figure.map(|folder| figures::in_folder(folder, &reference));
+        let figure = drawn.as_ref();
+        let figure = figure.map(|folder| figures::in_folder(folder.path(), &reference));
         let figures = pair(&reference, &prediction, request, figure.as_deref())?;
         cases.insert(name.to_string_lossy().into_owned(), figures);
+    }
+    if let Some(drawn) = drawn {
+        drawn.finish()?;
     }
     let summary = summary(&cases);
     Ok(json!({"cases": cases, "summary": summary}))
@@ -102,9 +104,13 @@ fn pair(
     .kind(Kind::Input)
     .help("resample one map onto the grid of the other")?;
     let voxel = reference_map.grid.voxel_volume_mm3();
-    let present: Vec<u16> = evaluation.labels.keys().copied().collect();
     if let Some(names) = request.levels {
-        check_levels(&present, names).with_context(|| reference.display().to_string())?;
+        let mut judged = vec![(reference, &reference_map)];
+        // Matched by overlap, the numbers of the prediction mean nothing.
+        if !request.by_overlap {
+            judged.push((prediction, &predicted_map));
+        }
+        check_levels(&judged, names)?;
     }
     let mut labels = Map::new();
     for (label, found) in &evaluation.labels {
@@ -133,19 +139,29 @@ fn pair(
     }))
 }
 
-/// Refuses labels that are no vertebrae in a numbering.
-fn check_levels(present: &[u16], names: LabelNames) -> anyhow::Result<()> {
-    let refused = |what: String| {
-        Failure::input(what)
+/// Refuses maps with labels that are no vertebrae in a numbering.
+fn check_levels(maps: &[(&Path, &LabelMap)], names: LabelNames) -> anyhow::Result<()> {
+    let refused = |what: String, paths: &[&Path]| {
+        let paths: Vec<String> = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        Failure::input(format!("{}: {what}", paths.join(" and ")))
             .with_help("give the numbering with --label-names, or leave out --levels")
     };
-    if let Some(label) = names.foreign_label(present) {
-        let what = format!("label {label} has no place in {}", names.statement());
-        return Err(refused(what).into());
+    let mut some = false;
+    for (path, map) in maps {
+        let present = map.labels();
+        if let Some(label) = names.foreign_label(&present) {
+            let what = format!("label {label} has no place in {}", names.statement());
+            return Err(refused(what, &[path]).into());
+        }
+        some |= present.iter().any(|&label| names.level(label).is_some());
     }
-    if !present.iter().any(|&label| names.level(label).is_some()) {
+    if !some {
         let what = format!("no label is a vertebra in {}", names.statement());
-        return Err(refused(what).into());
+        let paths: Vec<&Path> = maps.iter().map(|(path, _)| *path).collect();
+        return Err(refused(what, &paths).into());
     }
     Ok(())
 }
@@ -175,37 +191,13 @@ fn figures(found: &Agreement, voxel_mm3: f64) -> Figures {
 /// # Errors
 /// When the grids differ.
 pub(crate) fn mask_agreement(reference: &Mask, prediction: &Mask) -> anyhow::Result<Agreement> {
-    reference.grid.check_same(&prediction.grid)?;
-    Ok(match in_common_box(reference, prediction)? {
-        Some([reference, prediction]) => agreement(&reference, &prediction)?,
-        None => agreement(reference, prediction)?,
-    })
-}
-
-/// Two masks on one grid cut to the box that holds both; `None` of two empty ones.
-fn in_common_box(reference: &Mask, prediction: &Mask) -> anyhow::Result<Option<[Mask; 2]>> {
-    let bounds = [reference, prediction]
-        .into_iter()
-        .filter_map(Mask::bounding_box);
-    let both = bounds.reduce(|[a, b], [c, d]| {
-        let axis = |pick: fn(usize, usize) -> usize, x: [usize; 3], y: [usize; 3]| {
-            std::array::from_fn(|axis| pick(x[axis], y[axis]))
-        };
-        [axis(usize::min, a, c), axis(usize::max, b, d)]
-    });
-    let Some([low, high]) = both else {
-        return Ok(None);
-    };
-    Ok(Some([
-        crop(reference, low, high)?,
-        crop(prediction, low, high)?,
-    ]))
+    Ok(agreement(reference, prediction)?)
 }
 
 /// Figures of the head, the middle and the shaft of a femur, both maps cut by the planes of the reference.
 fn regions(reference: &LabelMap, prediction: &LabelMap, label: u16) -> anyhow::Result<Figures> {
     let [reference, prediction] = [reference, prediction].map(|map| map.select(&[label]));
-    let Some([reference, prediction]) = in_common_box(&reference, &prediction)? else {
+    let Some([reference, prediction]) = boxed(&reference, &prediction)? else {
         return Ok(Map::new());
     };
     let parts = femur_regions(&reference).map_err(|refused| {

@@ -23,6 +23,8 @@ pub enum Existing {
     Refuse,
     /// Replace it at the end.
     Overwrite,
+    /// Keep it and add to it at the end, replacing the files of the same names.
+    AddTo,
     /// Replace it at the end when its `provenance.json` says that this command made it, else refuse it.
     ReplaceMadeBy(&'static str),
 }
@@ -80,8 +82,8 @@ pub struct OutputDir {
 impl OutputDir {
     /// Begins a directory that will stand at `target`.
     ///
-    /// With [`Existing::Overwrite`] a directory that this program made is replaced as a whole; any other
-    /// keeps the files whose names are not needed.
+    /// With [`Existing::Overwrite`] a directory that this program made is replaced as a whole; any other,
+    /// and every one with [`Existing::AddTo`], keeps the files whose names are not needed.
     ///
     /// # Errors
     /// A [`Failure`] of kind usage: the target is a file, is not empty, or cannot be written.
@@ -97,7 +99,7 @@ impl OutputDir {
         let ours = target.join(PROVENANCE_FILE).is_file();
         let allowed = match existing {
             Existing::Refuse => false,
-            Existing::Overwrite => true,
+            Existing::Overwrite | Existing::AddTo => true,
             Existing::ReplaceMadeBy(command) => made_by(&target).as_deref() == Some(command),
         };
         if occupied && !allowed {
@@ -108,7 +110,8 @@ impl OutputDir {
             .into());
         }
         let beside = target.parent().map(Path::to_path_buf).unwrap_or_default();
-        let rename = (!occupied || ours) && can_be_renamed(&target, &beside);
+        let whole = !occupied || (ours && existing != Existing::AddTo);
+        let rename = whole && can_be_renamed(&target, &beside);
         let (home, arrival) = if rename {
             (&beside, Arrival::Rename)
         } else {
@@ -208,6 +211,35 @@ impl Drop for OutputDir {
             in_use().retain(|directory| *directory != self.work);
         }
     }
+}
+
+/// Refuses a target that holds `table`, from which the output is made: with `--overwrite` it would go with the rest of
+/// the directory.
+///
+/// # Errors
+/// A [`Failure`] of kind usage.
+pub(crate) fn check_not_inside(target: &Path, table: &Path) -> anyhow::Result<()> {
+    // A target or a table that is not there is none that can be lost.
+    let Ok(target) = target.canonicalize() else {
+        return Ok(());
+    };
+    // A link is lost with its directory, its file with the one it leads to.
+    let folder = std::path::absolute(table).ok();
+    let folder = folder.and_then(|table| table.parent()?.canonicalize().ok());
+    let file = table.canonicalize().ok();
+    if folder
+        .into_iter()
+        .chain(file)
+        .any(|place| place.starts_with(&target))
+    {
+        let shown = table.display();
+        return Err(Failure::usage(format!(
+            "--out is the directory that holds the table {shown}"
+        ))
+        .with_help("choose another --out")
+        .into());
+    }
+    Ok(())
 }
 
 /// Refuses an output file that is there already.
@@ -421,6 +453,58 @@ mod tests {
             assert_eq!(text, "new");
         }
         assert_eq!(names(dir.path()), ["ours", "theirs"]);
+    }
+
+    #[test]
+    fn what_is_added_to_keeps_its_files_whoever_made_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("study");
+        fill(
+            &target,
+            &[(PROVENANCE_FILE, "{}"), ("a.png", "old"), ("precious", "")],
+        );
+        let out = OutputDir::begin(&target, Existing::AddTo).unwrap();
+        fill(out.path(), &[("a.png", "new"), ("b.png", "new")]);
+        assert_eq!(fs::read_to_string(target.join("a.png")).unwrap(), "old");
+        out.finish().unwrap();
+        assert_eq!(
+            names(&target),
+            ["a.png", "b.png", "precious", PROVENANCE_FILE]
+        );
+        assert_eq!(fs::read_to_string(target.join("a.png")).unwrap(), "new");
+    }
+
+    #[test]
+    fn the_directory_of_the_table_is_no_target() {
+        let dir = tempfile::tempdir().unwrap();
+        let study = dir.path().join("study");
+        fill(&study.join("all"), &[("results.csv", "")]);
+        let table = study.join("all/results.csv");
+        for target in ["study", "study/all", "study/../study"] {
+            let refused = check_not_inside(&dir.path().join(target), &table);
+            let ending = Ending::of(&refused.unwrap_err());
+            assert_eq!(ending.status, 2, "{target}");
+            assert_eq!(ending.help.as_deref(), Some("choose another --out"));
+        }
+        for target in ["study/all/comparison", "stud", "other"] {
+            check_not_inside(&dir.path().join(target), &table).unwrap();
+        }
+        fill(&study.join("all/comparison"), &[]);
+        check_not_inside(&study.join("all/comparison"), &table).unwrap();
+        check_not_inside(&study, &dir.path().join("none/results.csv")).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_the_table_is_seen_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let [study, links] = ["study", "links"].map(|name| dir.path().join(name));
+        fill(&study, &[("results.csv", "")]);
+        fill(&links, &[]);
+        let link = links.join("table.csv");
+        std::os::unix::fs::symlink(study.join("results.csv"), &link).unwrap();
+        assert!(check_not_inside(&study, &link).is_err());
+        assert!(check_not_inside(&links, &link).is_err());
     }
 
     #[test]

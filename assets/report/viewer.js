@@ -28,19 +28,19 @@
     in vec3 position; in vec3 moved; in float scalar; in float support; in vec3 normal;
     uniform mat3 turn; uniform vec2 scale; uniform vec2 pan; uniform float depth, positionStep, movedStep, warp, pointSize, farthest;
     uniform int mode;
-    out vec3 seen; out vec3 smoothNormal; out float value; out float held;
+    out vec3 seen; out vec3 smoothNormal; out float value; out float supported;
     void main() {
       vec3 u = moved * movedStep;
       seen = turn * (position * positionStep + warp * u);
       value = mode == 2 ? length(u) / farthest : scalar;
-      held = support * 255.0;
+      supported = support * 255.0;
       smoothNormal = turn * normal;
       gl_Position = vec4(seen.xy * scale + pan, -seen.z * depth, 1.0);
       gl_PointSize = pointSize;
     }`;
   const FRAGMENT = `#version 300 es
     precision highp float; precision highp int;
-    in vec3 seen; in vec3 smoothNormal; in float value; in float held;
+    in vec3 seen; in vec3 smoothNormal; in float value; in float supported;
     uniform int mode; uniform bool points; uniform sampler2D map;
     out vec4 colour;
     void main() {
@@ -55,8 +55,9 @@
         vec3 lamp = normalize(vec3(-0.4, 0.5, 0.75));
         light = 0.25 + 0.6 * abs(dot(shape, lamp)) + 0.15 * abs(dot(face, lamp));
         if (mode == 0) {
-          if (held > 1.5) base = vec3(0.80, 0.36, 0.10);
-          else if (held > 0.5) base = vec3(0.22, 0.42, 0.69);
+          // Free lies between: what is interpolated from loaded to free is nowhere held.
+          if (supported > 1.5) base = vec3(0.80, 0.36, 0.10);
+          else if (supported < 0.5) base = vec3(0.22, 0.42, 0.69);
         } else if (mode == 4) {
           alpha = 0.06 + 0.5 * pow(1.0 - abs(shape.z), 2.0);
         } else {

@@ -131,20 +131,27 @@ pub fn agreement(reference: &Mask, prediction: &Mask) -> Result<Agreement> {
     })
 }
 
-/// Both masks on the smallest box that holds both.
-fn boxed(a: &Mask, b: &Mask) -> Result<Option<(Mask, Mask)>> {
-    let (Some([low_a, high_a]), Some([low_b, high_b])) = (a.bounding_box(), b.bounding_box())
-    else {
+/// Two masks on one grid cut to the smallest box that holds both; `None` of two empty ones.
+///
+/// # Errors
+/// [`crate::Error::Imaging`] when a mask cannot be cut.
+pub fn boxed(a: &Mask, b: &Mask) -> Result<Option<[Mask; 2]>> {
+    let bounds = [a, b].into_iter().filter_map(Mask::bounding_box);
+    let both = bounds.reduce(|[low, high], [low_b, high_b]| {
+        [
+            std::array::from_fn(|axis| low[axis].min(low_b[axis])),
+            std::array::from_fn(|axis| high[axis].max(high_b[axis])),
+        ]
+    });
+    let Some([low, high]) = both else {
         return Ok(None);
     };
-    let low = std::array::from_fn(|axis| low_a[axis].min(low_b[axis]));
-    let high = std::array::from_fn(|axis| high_a[axis].max(high_b[axis]));
-    Ok(Some((crop(a, low, high)?, crop(b, low, high)?)))
+    Ok(Some([crop(a, low, high)?, crop(b, low, high)?]))
 }
 
 fn surface_distances(a: &Mask, b: &Mask) -> Result<SurfaceDistances> {
     let boxes = boxed(a, b)?;
-    let (a, b) = boxes.as_ref().map_or((a, b), |(a, b)| (a, b));
+    let (a, b) = boxes.as_ref().map_or((a, b), |[a, b]| (a, b));
     let surface = |mask: &Mask| {
         let mut shell = Mask::filled(mask.grid.clone(), false);
         for [i, j, k] in surface_voxels(mask) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::cohort::{Bone, Case, difference};
+use super::cohort::{BONE_NOT_GIVEN, Bone, Case, difference};
 use super::statistics::{IntraclassCorrelation, Summary, intraclass_correlation, mean};
 use super::variant::Variant;
 use crate::cohort::OperatorPair;
@@ -154,7 +154,7 @@ pub struct Operators {
     pub intraclass_correlation: Option<IntraclassCorrelation>,
     /// Those cases.
     pub intraclass_correlation_cases: usize,
-    /// Pairs of operators whose masks were compared, over all cases; they stand in `operators.csv`.
+    /// Pairs of operators whose masks were compared, over the cases of the table; they stand in `operators.csv`.
     pub pairs: usize,
     /// Mean Dice of those pairs; `None` where there are none.
     pub pairwise_dice: Option<f64>,
@@ -193,10 +193,14 @@ pub fn operators(bone: &Bone, pairs: &[OperatorPair]) -> Option<Operators> {
             .collect();
         mean(&values)
     };
+    // The pairs may be of more cases than the table.
+    let words: BTreeSet<&str> = bone.cases.iter().map(|case| case.case.as_str()).collect();
     let own = || {
-        pairs
-            .iter()
-            .filter(|pair| pair.of[1].is_empty() || pair.of[1] == bone.name)
+        pairs.iter().filter(|pair| {
+            let [case, of_bone, ..] = &pair.of;
+            let same = of_bone.is_empty() || *of_bone == bone.name || bone.name == BONE_NOT_GIVEN;
+            same && words.contains(case.as_str())
+        })
     };
     let mean_of = |figure: fn(&OperatorPair) -> Option<f64>| {
         mean(&own().filter_map(figure).collect::<Vec<f64>>())
@@ -264,7 +268,8 @@ mod tests {
     #[test]
     fn operators_by_hand() {
         let case = |name: &str, automatic: f64, loads: &[(&str, f64)]| Case {
-            name: name.into(),
+            name: format!("{name} left"),
+            case: name.into(),
             group: String::new(),
             level: String::new(),
             variants: BTreeMap::from([(
@@ -288,20 +293,22 @@ mod tests {
                 case("C", 1.0, &[("x", 1.0)]),
             ],
         };
-        let pair = |of: &str, dice: f64, hausdorff_mm: f64| OperatorPair {
-            of: ["A", of, "", ""].map(str::to_owned),
+        let pair = |case: &str, of: &str, dice: f64, hausdorff_mm: f64| OperatorPair {
+            of: [case, of, "left", ""].map(str::to_owned),
             operators: ["x", "y"].map(str::to_owned),
             dice: Some(dice),
             hausdorff_mm: Some(hausdorff_mm),
             hausdorff95_mm: None,
         };
         let pairs = [
-            pair("femur", 0.9, 2.0),
-            pair("", 0.8, 4.0),
-            pair("vertebra", 0.1, 40.0),
+            pair("A", "femur", 0.9, 2.0),
+            pair("A", "", 0.8, 4.0),
+            pair("A", "vertebra", 0.1, 40.0),
+            pair("elsewhere", "femur", 0.1, 40.0),
+            pair("elsewhere", "", 0.1, 40.0),
         ];
         let found = operators(&bone, &pairs).unwrap();
-        // The vertebra's pair is another bone's.
+        // The vertebra's pair is another bone's, and one case is not in the table.
         assert_eq!(found.pairs, 2);
         assert!((found.pairwise_dice.unwrap() - 0.85).abs() < 1e-12);
         assert!((found.pairwise_hausdorff_mm.unwrap() - 3.0).abs() < 1e-12);

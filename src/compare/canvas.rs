@@ -5,7 +5,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::marks::{Key, dashed, draw_mark};
+use super::marks::{Key, colour, dashed, draw_mark};
 use crate::report::figure::DrawingFailure;
 use crate::report::plot::{FAINT, INK, SOFT_INK, text, trimmed, use_bundled_font};
 
@@ -13,8 +13,16 @@ use crate::report::plot::{FAINT, INK, SOFT_INK, text, trimmed, use_bundled_font}
 const COLUMNS: usize = 3;
 /// Size of one panel, pixels. Text of 24 pixels is 6.6 points when three of them are printed 175 mm wide.
 const PANEL: [u32; 2] = [640, 560];
-/// Height of title and key above the panels, pixels.
+/// Width of a figure at least, pixels: the title needs it.
+pub(super) const LEAST_WIDTH: u32 = 1000;
+/// Height of title and a key of one line above the panels, pixels.
 const HEAD: u32 = 104;
+/// Height of each further line of the key, pixels.
+const KEY_LINE: u32 = 34;
+/// Left edge of title and key, pixels.
+const EDGE: u32 = 28;
+/// Free space between two entries of the key, pixels.
+const KEY_GAP: u32 = 36;
 const TEXT: u32 = 24;
 /// Height of the line with a panel's title, pixels.
 const PANEL_TITLE: u32 = 40;
@@ -27,13 +35,44 @@ const GAP: u32 = 14;
 /// Width left of a panel's axis, pixels.
 const BESIDE: u32 = 116;
 
-/// Size of a figure with a number of panels per bone, each bone beginning a row.
-pub(super) fn size(panels: &[usize]) -> (u32, u32) {
+/// Size of a figure with this key and a number of panels per bone, each bone beginning a row.
+pub(super) fn size(panels: &[usize], key: &[Key]) -> (u32, u32) {
     let rows: usize = panels.iter().map(|count| count.div_ceil(COLUMNS)).sum();
     let columns = panels.iter().copied().max().unwrap_or(0).clamp(1, COLUMNS);
-    // The title and the key need two panels' width.
-    let width = (columns as u32 * PANEL[0]).max(1000);
-    (width, HEAD + rows.max(1) as u32 * PANEL[1])
+    let width = (columns as u32 * PANEL[0]).max(LEAST_WIDTH);
+    (width, head(width, key) + rows.max(1) as u32 * PANEL[1])
+}
+
+/// Height of title and key of a figure of this width, pixels.
+pub(super) fn head(width: u32, key: &[Key]) -> u32 {
+    let further = key_lines(width, key).len().saturating_sub(1);
+    HEAD + KEY_LINE * further as u32
+}
+
+/// The entries of a key, a new line where the next would run off the figure.
+fn key_lines(width: u32, key: &[Key]) -> Vec<Vec<&Key>> {
+    let mut lines: Vec<Vec<&Key>> = Vec::new();
+    let mut end = u32::MAX;
+    for entry in key {
+        let own = entry.sign_width() + words_width(entry.words());
+        if end.saturating_add(own) > width - EDGE {
+            lines.push(Vec::new());
+            end = EDGE;
+        }
+        end += own + KEY_GAP;
+        if let Some(line) = lines.last_mut() {
+            line.push(entry);
+        }
+    }
+    lines
+}
+
+/// Width of some words of the key, pixels.
+fn words_width(words: &str) -> u32 {
+    let font = use_bundled_font().map(|()| text(TEXT, INK).font);
+    let measured = font.ok().and_then(|font| font.box_size(words).ok());
+    // Without the font nothing is drawn, and the error is told there.
+    measured.map_or(0, |(width, _)| width)
 }
 
 /// Draws title and key, and gives the area below.
@@ -47,38 +86,31 @@ where
 {
     use_bundled_font()?;
     area.fill(&WHITE)?;
-    let (head, body) = area.split_vertically(HEAD);
-    head.draw_text(title, &text(30, INK), (28, 18))?;
-    let mut x = 28;
-    let y = 80;
+    let (width, _) = area.dim_in_pixel();
+    let (head, body) = area.split_vertically(head(width, key));
+    head.draw_text(title, &text(30, INK), (EDGE as i32, 18))?;
     let beside = Pos::new(HPos::Left, VPos::Center);
-    for entry in key {
-        let words = match entry {
-            Key::Mark(mark, words) => {
-                draw_mark(&head, (x + 10, y), *mark, 9)?;
-                x += 28;
-                words
+    let mut y = 80;
+    for line in key_lines(width, key) {
+        let mut x = EDGE as i32;
+        for entry in line {
+            match entry {
+                Key::Mark(mark, _) => draw_mark(&head, (x + 10, y), *mark, 9)?,
+                Key::Line(colour, _) => {
+                    let ends = [(x, y), (x + 44, y)];
+                    head.draw(&PathElement::new(ends, colour.stroke_width(4)))?;
+                }
+                Key::Dashed(colour, _) => dashed(&head, (x, y), (x + 44, y), *colour)?,
+                Key::Note(_) => {}
             }
-            Key::Line(colour, words) => {
-                head.draw(&PathElement::new(
-                    [(x, y), (x + 44, y)],
-                    colour.stroke_width(4),
-                ))?;
-                x += 54;
-                words
-            }
-            Key::Dashed(colour, words) => {
-                dashed(&head, (x, y), (x + 44, y), *colour)?;
-                x += 54;
-                words
-            }
-            Key::Note(words) => words,
-        };
-        let style = text(TEXT, INK);
-        let (width, _) = head.estimate_text_size(words, &style)?;
-        // The middle of a line of this font lies a little above that of its letters.
-        head.draw(&Text::new(words.clone(), (x, y + 3), style.pos(beside)))?;
-        x += width as i32 + 36;
+            x += entry.sign_width() as i32;
+            let words = entry.words();
+            let style = text(TEXT, INK).pos(beside);
+            // The middle of a line of this font lies a little above that of its letters.
+            head.draw(&Text::new(words.to_owned(), (x, y + 3), style))?;
+            x += (words_width(words) + KEY_GAP) as i32;
+        }
+        y += KEY_LINE as i32;
     }
     Ok(body)
 }
@@ -111,7 +143,7 @@ pub(super) fn nothing<B: DrawingBackend>(
 where
     B::ErrorType: 'static,
 {
-    body.draw_text(words, &text(TEXT, SOFT_INK), (28, 40))?;
+    body.draw_text(words, &text(TEXT, SOFT_INK), (EDGE as i32, 40))?;
     body.present()?;
     Ok(())
 }
@@ -241,6 +273,23 @@ where
         dashed(&self.outer, from, to, colour)
     }
 
+    /// The line of a case from mark to mark, broken where a point is missing.
+    pub(super) fn case(
+        &self,
+        points: &[Option<[f64; 2]>],
+        mark: usize,
+        size: i32,
+    ) -> Result<(), DrawingFailure> {
+        for run in points.split(Option::is_none) {
+            let run: Vec<[f64; 2]> = run.iter().copied().flatten().collect();
+            self.line(&run, colour(mark).mix(0.45).stroke_width(2))?;
+            for at in run {
+                self.mark(at, mark, size)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn mark(&self, at: [f64; 2], mark: usize, size: i32) -> Result<(), DrawingFailure> {
         draw_mark(&self.outer, self.pixel(at), mark, size)
     }
@@ -317,4 +366,32 @@ pub(super) fn minus(number: &str) -> String {
 /// A number with its sign, as offsets and differences are written.
 pub(super) fn signed(value: f64, decimals: usize) -> String {
     minus(&format!("{value:+.decimals$}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_key_has_lines_that_fit() {
+        let key: Vec<Key> = (0..12)
+            .map(|n| Key::Mark(n, format!("group with a long name {n}")))
+            .collect();
+        let lines = key_lines(LEAST_WIDTH, &key);
+        assert!(lines.len() > 2);
+        assert_eq!(lines.iter().map(Vec::len).sum::<usize>(), key.len());
+        for line in &lines {
+            let widths = line.iter().map(|e| e.sign_width() + words_width(e.words()));
+            let gaps = KEY_GAP * (line.len() as u32 - 1);
+            assert!(EDGE + widths.sum::<u32>() + gaps <= LEAST_WIDTH - EDGE);
+        }
+        let further = KEY_LINE * (lines.len() as u32 - 1);
+        assert_eq!(head(LEAST_WIDTH, &key), HEAD + further);
+        assert_eq!(head(LEAST_WIDTH, &key[..1]), HEAD);
+        assert_eq!(head(LEAST_WIDTH, &[]), HEAD);
+        assert_eq!(
+            size(&[4], &key).1 - size(&[4], &key[..1]).1,
+            KEY_LINE * (key_lines(3 * PANEL[0], &key).len() as u32 - 1)
+        );
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::rows::Row;
+use serde::Serialize;
+
+use super::rows::{BONES, Row};
 use super::variant::Variant;
 use crate::exit::Failure;
 
@@ -27,6 +29,8 @@ pub struct Measured {
 pub struct Case {
     /// Name, with side and level where one case has several bones.
     pub name: String,
+    /// Name in the table, which several bones of one patient share.
+    pub case: String,
     /// Group; empty when not given.
     pub group: String,
     /// Level of a vertebra; empty when not given.
@@ -107,19 +111,58 @@ fn level_order(level: &str) -> (usize, u32) {
     (region.unwrap_or(3), number.unwrap_or(u32::MAX))
 }
 
+/// A row of the table that no bone takes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct RowLeftOut {
+    /// Case.
+    pub case: String,
+    /// Mask variant.
+    pub variant: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl RowLeftOut {
+    fn new(row: &Row, reason: String) -> Self {
+        Self {
+            case: row.case.clone(),
+            variant: row.variant.word().to_owned(),
+            reason,
+        }
+    }
+}
+
+/// The rows of a table, put together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cohort {
+    /// The bones that have a manual mask.
+    pub bones: Vec<Bone>,
+    /// The rows that are in none of them, by case.
+    pub rows_left_out: Vec<RowLeftOut>,
+}
+
 /// Puts rows together, femora and vertebrae apart.
 ///
 /// A row without a bone belongs to that of the other rows of its case, or to the only one of the file. A case with several sides or
-/// levels is as many cases.
+/// levels is as many cases. A row without a load whose bone cannot be told is left out, and so is a bone without a manual mask.
 ///
 /// # Errors
-/// A [`Failure`] of kind input: a case stands twice with the same mask and operator or in two groups, or a bone has no manual mask.
-pub fn bones(rows: &[Row]) -> Result<Vec<Bone>, Failure> {
+/// A [`Failure`] of kind input: a case stands twice with the same mask and operator or in two groups, or no bone has a manual mask.
+pub fn bones(rows: &[Row]) -> Result<Cohort, Failure> {
+    let mut rows_left_out = Vec::new();
     let all = distinct(rows.iter().map(|row| row.bone.as_str()));
+    let all: Vec<&str> = all
+        .into_iter()
+        .filter(|bone| BONES.contains(bone))
+        .collect();
     let mut bones: BTreeMap<&str, BTreeMap<String, Vec<&Row>>> = BTreeMap::new();
     let mut of_case: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
     for row in rows {
-        of_case.entry(&row.case).or_default().push(row);
+        if row.bone.is_empty() || BONES.contains(&row.bone.as_str()) {
+            of_case.entry(&row.case).or_default().push(row);
+        } else {
+            rows_left_out.push(RowLeftOut::new(row, format!("`{}` is no bone", row.bone)));
+        }
     }
     for (row, same) in of_case
         .values()
@@ -132,7 +175,18 @@ pub fn bones(rows: &[Row]) -> Result<Vec<Bone>, Failure> {
             ("", ..) => BONE_NOT_GIVEN,
             (named, ..) => named,
         };
-        let of_bone = || same_case().filter(|other| other.bone == row.bone);
+        let has_load = || same_case().any(|other| other.failure_load_n.is_some());
+        // In a file that names bones elsewhere, a case that failed and names none is nothing to compare.
+        if bone == BONE_NOT_GIVEN && !all.is_empty() && !has_load() {
+            let reason = format!("its bone is not given ({})", row.status);
+            rows_left_out.push(RowLeftOut::new(row, reason));
+            continue;
+        }
+        let of_bone = || {
+            same_case().filter(|other| {
+                other.bone == row.bone || other.bone.is_empty() || row.bone.is_empty()
+            })
+        };
         let mut name = row.case.clone();
         for part in [|row: &Row| &row.side, |row: &Row| &row.level] as [fn(&Row) -> &String; 2] {
             let several = distinct(of_bone().map(|other| part(other).as_str())).len() > 1;
@@ -143,21 +197,36 @@ pub fn bones(rows: &[Row]) -> Result<Vec<Bone>, Failure> {
         let cases = bones.entry(bone).or_default();
         cases.entry(name).or_default().push(row);
     }
-    bones
-        .into_iter()
-        .map(|(name, cases)| bone(name, cases))
-        .collect()
+    let mut found = Vec::new();
+    for (name, cases) in bones {
+        if cases
+            .values()
+            .flatten()
+            .any(|row| row.variant.is_reference())
+        {
+            found.push(bone(name, cases)?);
+        } else {
+            let reason = || format!("no row of {name} has the variant `manual`");
+            let rows = cases.values().flatten();
+            rows_left_out.extend(rows.map(|row| RowLeftOut::new(row, reason())));
+        }
+    }
+    if found.is_empty() {
+        return Err(
+            Failure::input("no row of a known bone has the variant `manual`")
+                .with_help("every other mask is compared with the manual one; add its rows"),
+        );
+    }
+    rows_left_out.sort();
+    Ok(Cohort {
+        bones: found,
+        rows_left_out,
+    })
 }
 
 fn bone(name: &str, cases: BTreeMap<String, Vec<&Row>>) -> Result<Bone, Failure> {
     let words = cases.values().flatten().map(|row| row.variant.clone());
     let variants: BTreeSet<Variant> = words.collect();
-    if !variants.iter().any(Variant::is_reference) {
-        return Err(
-            Failure::input(format!("no row of {name} has the variant `manual`"))
-                .with_help("every other mask is compared with the manual one; add its rows"),
-        );
-    }
     let cases = cases.into_iter().map(|(name, rows)| case(name, &rows));
     Ok(Bone {
         name: name.to_owned(),
@@ -198,6 +267,9 @@ fn case(name: String, rows: &[&Row]) -> Result<Case, Failure> {
         .collect();
     let level = distinct(rows.iter().map(|row| row.level.as_str()));
     Ok(Case {
+        case: rows
+            .first()
+            .map_or_else(|| name.clone(), |row| row.case.clone()),
         name,
         group: groups.first().copied().unwrap_or("").to_owned(),
         level: level.first().copied().unwrap_or("").to_owned(),
@@ -263,11 +335,11 @@ mod tests {
     #[test]
     fn operators_are_averaged_unless_one_row_names_none() {
         let mut rows = vec![by_operator("x", 4000.0), by_operator("y", 5000.0)];
-        let case = bones(&rows).unwrap()[0].cases[0].clone();
+        let case = bones(&rows).unwrap().bones[0].cases[0].clone();
         assert_eq!(case.manual_n(), Some(4500.0));
         assert_eq!(case.operators["y"], 5000.0);
         rows.push(row("A", "manual", 4100.0));
-        let case = bones(&rows).unwrap()[0].cases[0].clone();
+        let case = bones(&rows).unwrap().bones[0].cases[0].clone();
         assert_eq!(case.manual_n(), Some(4100.0));
         assert_eq!(case.operators.len(), 2);
     }
@@ -289,7 +361,7 @@ mod tests {
             vertebra("L1", 3000.0),
             vertebra("T12", 2900.0),
         ];
-        let found = bones(&rows).unwrap();
+        let found = bones(&rows).unwrap().bones;
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].name, "femur");
         let automatic = &found[0].cases[0].variants[&Variant::of("automatic")];
@@ -300,7 +372,69 @@ mod tests {
             .map(|case| case.name.as_str())
             .collect();
         assert_eq!(names, ["B L1", "B T12"]);
+        assert_eq!(found[1].cases[0].case, "B");
         assert_eq!(found[1].levels(), ["T12", "L1"]);
+    }
+
+    #[test]
+    fn a_silent_row_joins_the_side_it_names() {
+        let of = |variant: &str, bone: &str, side: &str| Row {
+            bone: bone.into(),
+            side: side.into(),
+            ..row("A", variant, 1000.0)
+        };
+        let rows = [
+            of("manual", "femur", "left"),
+            of("manual", "femur", "right"),
+            of("automatic", "", "left"),
+        ];
+        let found = bones(&rows).unwrap().bones;
+        let names: Vec<&str> = found[0].cases.iter().map(|case| &*case.name).collect();
+        assert_eq!(names, ["A left", "A right"]);
+        assert_eq!(found[0].cases[0].variants.len(), 2);
+    }
+
+    #[test]
+    fn what_no_bone_takes_is_named() {
+        let of = |case: &str, variant: &str, bone: &str, load: f64| Row {
+            bone: bone.into(),
+            ..row(case, variant, load)
+        };
+        let rows = [
+            row("A", "manual", 4000.0),
+            of("B", "manual", "tibia", 0.0),
+            of("C", "manual", "", 0.0),
+            of("D", "automatic", "vertebra", 3000.0),
+        ];
+        let found = bones(&rows).unwrap();
+        assert_eq!(found.bones.len(), 1);
+        assert_eq!(found.bones[0].cases.len(), 1);
+        let left: Vec<String> = found
+            .rows_left_out
+            .iter()
+            .map(|row| format!("{} {}: {}", row.case, row.variant, row.reason))
+            .collect();
+        assert_eq!(
+            left,
+            [
+                "B manual: `tibia` is no bone",
+                "C manual: its bone is not given (no_answer)",
+                "D automatic: no row of vertebra has the variant `manual`"
+            ]
+        );
+        // Where no row names a bone, or the case has a load, a failed row is a case that lacks one.
+        let silent = |case: &str, variant: &str, load: f64| of(case, variant, "", load);
+        let rows = [silent("A", "manual", 1.0), silent("B", "manual", 0.0)];
+        let found = bones(&rows).unwrap();
+        assert_eq!(
+            (found.bones[0].cases.len(), found.rows_left_out.len()),
+            (2, 0)
+        );
+        let alone = [
+            silent("A", "automatic", 1.0),
+            of("B", "manual", "tibia", 0.0),
+        ];
+        assert!(bones(&alone).is_err());
     }
 
     #[test]

@@ -6,10 +6,11 @@ use plotters::prelude::*;
 use super::Statistics;
 use super::agreement::{Agreement, Limits};
 use super::canvas::{
-    Axes, Canvas, begin, force_unit, minus, nothing, padded, panels, signed, size,
+    Axes, Canvas, LEAST_WIDTH, begin, force_unit, head, minus, nothing, padded, panels, signed,
+    size,
 };
 use super::cohort::Bone;
-use super::marks::{Groups, Key, colour};
+use super::marks::{Groups, Key};
 use super::ranks::BoneStatistics;
 use super::statistics::mean;
 use super::variant::Variant;
@@ -31,16 +32,23 @@ pub struct LoadFigure<'a> {
 /// Height of a panel of [`LoadFigure`], pixels.
 const LOAD_PANEL: u32 = 640;
 
+impl LoadFigure<'_> {
+    fn key(&self) -> Vec<Key> {
+        let mut key = Groups::of(self.bones).key();
+        key.push(Key::Line(INK, "mean".to_owned()));
+        key.push(Key::Note(
+            "* p < 0.05 against manual (Dunn, Bonferroni)".to_owned(),
+        ));
+        key
+    }
+}
+
 impl Figure for LoadFigure<'_> {
     fn size(&self) -> (u32, u32) {
         let widest = self.bones.iter().map(wanted_width).max().unwrap_or(0);
-        // The head keeps the height that it has in the other figures.
-        let (least, head_and_panel) = size(&[1]);
-        let head = head_and_panel - 560;
-        (
-            widest.max(least),
-            head + LOAD_PANEL * self.bones.len() as u32,
-        )
+        let width = widest.max(LEAST_WIDTH);
+        let panels = LOAD_PANEL * self.bones.len() as u32;
+        (width, head(width, &self.key()) + panels)
     }
 
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<(), DrawingFailure>
@@ -48,12 +56,7 @@ impl Figure for LoadFigure<'_> {
         B::ErrorType: 'static,
     {
         let groups = Groups::of(self.bones);
-        let mut key = groups.key();
-        key.push(Key::Line(INK, "mean".to_owned()));
-        key.push(Key::Note(
-            "* p < 0.05 against manual (Dunn, Bonferroni)".to_owned(),
-        ));
-        let body = begin(area, "Failure load of every case by mask", &key)?;
+        let body = begin(area, "Failure load of every case by mask", &self.key())?;
         let (width, _) = body.dim_in_pixel();
         for (number, bone) in self.bones.iter().enumerate() {
             let top = number as i32 * LOAD_PANEL as i32;
@@ -126,13 +129,7 @@ where
         let mark = groups.mark(&case.group);
         let place = |(at, variant)| Some([at as f64, per_n * case.load_n(variant)?]);
         let points: Vec<Option<[f64; 2]>> = bone.variants.iter().enumerate().map(place).collect();
-        for run in points.split(Option::is_none) {
-            let run: Vec<[f64; 2]> = run.iter().copied().flatten().collect();
-            canvas.line(&run, colour(mark).mix(0.45).stroke_width(2))?;
-            for at in run {
-                canvas.mark(at, mark, 5)?;
-            }
-        }
+        canvas.case(&points, mark, 5)?;
     }
     for (at, variant) in bone.variants.iter().enumerate() {
         let loads: Vec<f64> = bone
@@ -170,6 +167,12 @@ pub(super) fn offset(variant: &Variant) -> String {
     format!("{sign}{}{unit}", minus(&size))
 }
 
+/// The word of a variant with the minus sign of print before an erosion, and only there.
+fn named(variant: &Variant) -> String {
+    let (base, step) = variant.word().split_at(variant.base().len());
+    format!("{base}{}", minus(step))
+}
+
 /// `= 0.012`, or `< 0.001`.
 fn probability(p: f64) -> String {
     match p < 0.001 {
@@ -187,6 +190,11 @@ struct PairPanel<'a> {
 }
 
 impl PairPanel<'_> {
+    fn title(&self) -> String {
+        let (bone, cases) = (&self.bone.name, self.agreement.cases);
+        format!("{bone}, {}, n = {cases}", named(self.variant))
+    }
+
     fn pairs(&self) -> impl Iterator<Item = ([f64; 2], &str)> {
         self.bone
             .cases
@@ -198,6 +206,21 @@ impl PairPanel<'_> {
 /// All panels by bone, without the masks that no case has with the manual one.
 #[derive(Clone, Debug)]
 struct PairPanels<'a>(&'a [Bone], Vec<Vec<PairPanel<'a>>>);
+
+/// What the panels of one bone share.
+struct Shared<'a> {
+    panels: &'a [PairPanel<'a>],
+    groups: Groups<'a>,
+    per_n: f64,
+    unit: &'static str,
+}
+
+impl Shared<'_> {
+    fn pairs(&self) -> impl Iterator<Item = [f64; 2]> {
+        let panels = self.panels.iter();
+        panels.flat_map(|panel| panel.pairs().map(|(pair, _)| pair))
+    }
+}
 
 impl<'a> PairPanels<'a> {
     fn of(bones: &'a [Bone], statistics: &'a Statistics) -> Self {
@@ -224,6 +247,50 @@ impl<'a> PairPanels<'a> {
     fn counts(&self) -> Vec<usize> {
         self.1.iter().map(Vec::len).collect()
     }
+
+    /// The groups and these further entries.
+    fn key(&self, further: Vec<Key>) -> Vec<Key> {
+        Groups::of(self.0)
+            .key()
+            .into_iter()
+            .chain(further)
+            .collect()
+    }
+
+    /// Title, key, and the panels of each bone by `draw`.
+    fn draw<B: DrawingBackend>(
+        &self,
+        area: &DrawingArea<B, Shift>,
+        title: &str,
+        key: &[Key],
+        draw: impl Fn(&Shared, &[DrawingArea<B, Shift>]) -> Result<(), DrawingFailure>,
+    ) -> Result<(), DrawingFailure>
+    where
+        B::ErrorType: 'static,
+    {
+        let body = begin(area, title, key)?;
+        let counts = self.counts();
+        if counts.iter().sum::<usize>() == 0 {
+            return nothing(&body, NO_PAIRS);
+        }
+        let areas = panels(&body, &counts);
+        let mut areas = areas.as_slice();
+        for panels in &self.1 {
+            let (own, rest) = areas.split_at(panels.len());
+            areas = rest;
+            let loads = panels.iter().flat_map(PairPanel::pairs);
+            let (per_n, unit) = force_unit(loads.flat_map(|(pair, _)| pair));
+            let shared = Shared {
+                panels,
+                groups: Groups::of(self.0),
+                per_n,
+                unit,
+            };
+            draw(&shared, own)?;
+        }
+        area.present()?;
+        Ok(())
+    }
 }
 
 /// Difference of the load from that with the manual mask over the mean of the two, a panel per mask (Bland and Altman 1986).
@@ -235,55 +302,41 @@ impl<'a> BlandAltmanFigure<'a> {
     pub fn of(bones: &'a [Bone], statistics: &'a Statistics) -> Self {
         Self(PairPanels::of(bones, statistics))
     }
+
+    fn key(&self) -> Vec<Key> {
+        self.0.key(vec![
+            Key::Line(INK, "mean difference".to_owned()),
+            Key::Dashed(SOFT_INK, "mean ± 1.96 SD".to_owned()),
+        ])
+    }
 }
 
 impl Figure for BlandAltmanFigure<'_> {
     fn size(&self) -> (u32, u32) {
-        size(&self.0.counts())
+        size(&self.0.counts(), &self.key())
     }
 
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<(), DrawingFailure>
     where
         B::ErrorType: 'static,
     {
-        let PairPanels(bones, by_bone) = &self.0;
-        let groups = Groups::of(bones);
-        let mut key = groups.key();
-        key.push(Key::Line(INK, "mean difference".to_owned()));
-        key.push(Key::Dashed(SOFT_INK, "mean ± 1.96 SD".to_owned()));
-        let body = begin(area, "Agreement with the manual masks (Bland-Altman)", &key)?;
-        let counts = self.0.counts();
-        if counts.iter().sum::<usize>() == 0 {
-            return nothing(&body, NO_PAIRS);
-        }
-        let mut areas = panels(&body, &counts).into_iter();
-        for panels in by_bone {
-            let pairs = || {
-                panels
-                    .iter()
-                    .flat_map(|panel| panel.pairs().map(|(pair, _)| pair))
-            };
-            let (per_n, unit) = force_unit(pairs().flatten());
-            let x = padded(pairs().map(|[manual, other]| 0.5 * per_n * (manual + other)));
-            let ends = |limits: &Limits| [limits.lower_limit, limits.upper_limit];
-            let limits = panels
-                .iter()
-                .filter_map(|panel| panel.agreement.difference_n.as_ref());
-            let limits = limits.flat_map(ends).flatten();
-            let y = padded(
-                pairs()
-                    .map(|[manual, other]| other - manual)
-                    .chain(limits)
-                    .chain([0.0]),
+        let title = "Agreement with the manual masks (Bland-Altman)";
+        self.0.draw(area, title, &self.key(), |shared, areas| {
+            let (per_n, unit) = (shared.per_n, shared.unit);
+            let x = padded(
+                shared
+                    .pairs()
+                    .map(|[manual, other]| 0.5 * per_n * (manual + other)),
             );
-            for (panel, area) in panels.iter().zip(areas.by_ref()) {
+            let ends = |limits: &Limits| [limits.lower_limit, limits.upper_limit];
+            let limits = shared.panels.iter();
+            let limits = limits.filter_map(|panel| panel.agreement.difference_n.as_ref());
+            let limits = limits.flat_map(ends).flatten();
+            let differences = shared.pairs().map(|[manual, other]| other - manual);
+            let y = padded(differences.chain(limits).chain([0.0]));
+            for (panel, area) in shared.panels.iter().zip(areas) {
                 let axes = Axes {
-                    title: format!(
-                        "{}, {}, n = {}",
-                        panel.bone.name,
-                        minus(panel.variant.word()),
-                        panel.agreement.cases
-                    ),
+                    title: panel.title(),
                     x,
                     y,
                     x_name: &format!("mean of the two failure loads ({unit})"),
@@ -291,7 +344,7 @@ impl Figure for BlandAltmanFigure<'_> {
                     right: 96,
                     ..Axes::default()
                 };
-                let canvas = Canvas::new(&area, &axes)?;
+                let canvas = Canvas::new(area, &axes)?;
                 canvas.level(0.0, SOFT_INK.mix(0.5).stroke_width(1))?;
                 if let Some(limits) = &panel.agreement.difference_n {
                     canvas.level(limits.mean, INK.stroke_width(4))?;
@@ -307,12 +360,11 @@ impl Figure for BlandAltmanFigure<'_> {
                 }
                 for ([manual, other], group) in panel.pairs() {
                     let at = [0.5 * per_n * (manual + other), other - manual];
-                    canvas.mark(at, groups.mark(group), 7)?;
+                    canvas.mark(at, shared.groups.mark(group), 7)?;
                 }
             }
-        }
-        area.present()?;
-        Ok(())
+            Ok(())
+        })
     }
 }
 
@@ -325,63 +377,61 @@ impl<'a> ScatterFigure<'a> {
     pub fn of(bones: &'a [Bone], statistics: &'a Statistics) -> Self {
         Self(PairPanels::of(bones, statistics))
     }
+
+    fn key(&self) -> Vec<Key> {
+        self.0.key(vec![Key::Line(SOFT_INK, "identity".to_owned())])
+    }
 }
 
 impl Figure for ScatterFigure<'_> {
     fn size(&self) -> (u32, u32) {
-        size(&self.0.counts())
+        size(&self.0.counts(), &self.key())
     }
 
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<(), DrawingFailure>
     where
         B::ErrorType: 'static,
     {
-        let PairPanels(bones, by_bone) = &self.0;
-        let groups = Groups::of(bones);
-        let mut key = groups.key();
-        key.push(Key::Line(SOFT_INK, "identity".to_owned()));
-        let body = begin(
-            area,
-            "Failure loads with other masks over those with the manual masks",
-            &key,
-        )?;
-        let counts = self.0.counts();
-        if counts.iter().sum::<usize>() == 0 {
-            return nothing(&body, NO_PAIRS);
-        }
-        let mut areas = panels(&body, &counts).into_iter();
-        for panels in by_bone {
-            let pairs = || {
-                panels
-                    .iter()
-                    .flat_map(|panel| panel.pairs().map(|(pair, _)| pair))
-            };
-            let (per_n, unit) = force_unit(pairs().flatten());
-            let range = padded(pairs().flatten().map(|load| per_n * load));
-            for (panel, area) in panels.iter().zip(areas.by_ref()) {
+        let title = "Failure loads with other masks over those with the manual masks";
+        self.0.draw(area, title, &self.key(), |shared, areas| {
+            let (per_n, unit) = (shared.per_n, shared.unit);
+            let range = padded(shared.pairs().flatten().map(|load| per_n * load));
+            for (panel, area) in shared.panels.iter().zip(areas) {
                 let r2 = panel.agreement.regression.as_ref();
                 let r2 = r2.map_or(String::new(), |line| format!(", R² = {:.3}", line.r2));
                 let axes = Axes {
-                    title: format!(
-                        "{}, {}, n = {}{r2}",
-                        panel.bone.name,
-                        minus(panel.variant.word()),
-                        panel.agreement.cases
-                    ),
+                    title: panel.title() + &r2,
                     x: range,
                     y: range,
                     x_name: &format!("failure load, manual ({unit})"),
-                    y_name: &format!("failure load, {} ({unit})", minus(panel.variant.word())),
+                    y_name: &format!("failure load, {} ({unit})", named(panel.variant)),
                     ..Axes::default()
                 };
-                let canvas = Canvas::new(&area, &axes)?;
+                let canvas = Canvas::new(area, &axes)?;
                 canvas.line(&[[range[0]; 2], [range[1]; 2]], SOFT_INK.stroke_width(3))?;
                 for (pair, group) in panel.pairs() {
-                    canvas.mark(pair.map(|load| per_n * load), groups.mark(group), 7)?;
+                    let at = pair.map(|load| per_n * load);
+                    canvas.mark(at, shared.groups.mark(group), 7)?;
                 }
             }
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_sign_of_an_erosion_is_a_minus() {
+        for (word, shown) in [
+            ("nnunet-2d", "nnunet-2d"),
+            ("nnunet-2d-1", "nnunet-2d−1"),
+            ("automatic-0.5mm", "automatic−0.5mm"),
+            ("manual+2", "manual+2"),
+        ] {
+            assert_eq!(named(&Variant::of(word)), shown);
         }
-        area.present()?;
-        Ok(())
     }
 }

@@ -7,19 +7,29 @@ use plotters::prelude::*;
 use super::cohort::Bone;
 use crate::report::figure::DrawingFailure;
 
-/// Colours that the colour-blind tell apart (Okabe and Ito 2008), each with a shape of its own; the last is for cases without a group.
-const COLOURS: [RGBColor; 6] = [
+/// Colours that the colour-blind tell apart (Okabe and Ito 2008).
+const COLOURS: [RGBColor; 5] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xd5, 0x5e, 0x00),
     RGBColor(0x00, 0x9e, 0x73),
     RGBColor(0xcc, 0x79, 0xa7),
     RGBColor(0x56, 0xb4, 0xe9),
-    RGBColor(0x80, 0x80, 0x80),
 ];
+/// The mark of cases without a group, where others have one: a grey cross.
+const NO_GROUP: usize = usize::MAX;
+const GREY: RGBColor = RGBColor(0x80, 0x80, 0x80);
 
 /// The colour of a mark.
 pub(super) fn colour(mark: usize) -> RGBColor {
-    COLOURS[mark % COLOURS.len()]
+    match mark {
+        NO_GROUP => GREY,
+        _ => COLOURS[mark % COLOURS.len()],
+    }
+}
+
+/// The shape of a mark, one of four. It changes from mark to mark, and where the colours begin again: 20 marks differ.
+fn shape(mark: usize) -> usize {
+    (mark % COLOURS.len() + mark / COLOURS.len()) % 4
 }
 
 /// The groups of a figure, which give the cases their marks.
@@ -44,9 +54,9 @@ impl<'a> Groups<'a> {
     pub(super) fn mark(&self, group: &str) -> usize {
         let place = self.names.iter().position(|known| *known == group);
         match (place, self.names.is_empty()) {
-            (Some(place), _) => place % (COLOURS.len() - 1),
+            (Some(place), _) => place,
             (None, true) => 0,
-            (None, false) => COLOURS.len() - 1,
+            (None, false) => NO_GROUP,
         }
     }
 
@@ -70,6 +80,27 @@ pub(super) enum Key {
     Dashed(RGBColor, String),
     /// Words alone.
     Note(String),
+}
+
+impl Key {
+    /// What it says.
+    pub(super) fn words(&self) -> &str {
+        match self {
+            Self::Mark(_, words)
+            | Self::Line(_, words)
+            | Self::Dashed(_, words)
+            | Self::Note(words) => words,
+        }
+    }
+
+    /// Width of what stands before its words, pixels.
+    pub(super) fn sign_width(&self) -> u32 {
+        match self {
+            Self::Mark(..) => 28,
+            Self::Line(..) | Self::Dashed(..) => 54,
+            Self::Note(_) => 0,
+        }
+    }
 }
 
 /// A dashed line between two pixels.
@@ -98,14 +129,18 @@ where
     B::ErrorType: 'static,
 {
     let style = colour(mark).filled();
-    match mark % COLOURS.len() {
-        0 | 4 => area.draw(&Circle::new((x, y), size, style))?,
+    if mark == NO_GROUP {
+        area.draw(&Cross::new((x, y), size, colour(mark).stroke_width(3)))?;
+        return Ok(());
+    }
+    match shape(mark) {
+        0 => area.draw(&Circle::new((x, y), size, style))?,
         1 => area.draw(&TriangleMarker::new((x, y), size + 3, style))?,
         2 => area.draw(&Rectangle::new(
             [(x - size, y - size), (x + size, y + size)],
             style,
         ))?,
-        3 => {
+        _ => {
             let reach = size + 2;
             let corners = [
                 (x - reach, y),
@@ -115,7 +150,21 @@ where
             ];
             area.draw(&Polygon::new(corners, style))?;
         }
-        _ => area.draw(&Cross::new((x, y), size, colour(mark).stroke_width(3)))?,
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn twenty_groups_have_marks_of_their_own() {
+        let seen = |mark| (colour(mark), shape(mark));
+        let different: BTreeSet<String> = (0..20).map(|mark| format!("{:?}", seen(mark))).collect();
+        assert_eq!(different.len(), 20);
+        assert!((0..20).all(|mark| colour(mark) != colour(NO_GROUP)));
+    }
 }

@@ -25,11 +25,11 @@ use anyhow::Context as _;
 use serde::Serialize;
 use solver::Device;
 
-use self::cohort::Bone;
+use self::cohort::{Bone, Cohort, RowLeftOut};
 use self::ranks::{BoneStatistics, Comparison, Friedman};
 use crate::cohort::{OPERATORS_FILE, OperatorPair, read_operators};
-use crate::exit::{EndWith as _, Kind};
-use crate::output_dir::{Existing, OutputDir, PROVENANCE_FILE};
+use crate::exit::{EndWith as _, Failure, Kind};
+use crate::output_dir::{Existing, OutputDir, PROVENANCE_FILE, check_not_inside};
 use crate::provenance::Provenance;
 use crate::report::Figure;
 
@@ -51,7 +51,7 @@ pub struct CompareRequest {
 pub struct Compared {
     /// Where the results stand.
     pub out: PathBuf,
-    /// A line or two per bone.
+    /// A line or two per bone, and one on rows that are in none.
     pub summary: Vec<String>,
 }
 
@@ -64,12 +64,15 @@ pub struct Statistics {
     pub dunn: Option<Vec<Comparison>>,
     /// Everything by bone.
     pub bones: BTreeMap<String, BoneStatistics>,
+    /// Rows of the table that are in no bone.
+    pub rows_left_out: Vec<RowLeftOut>,
 }
 
 impl Statistics {
     /// The statistics of all bones.
-    pub fn of(bones: &[Bone], operators: &[OperatorPair]) -> Self {
-        let bones: BTreeMap<String, BoneStatistics> = bones
+    pub fn of(cohort: &Cohort, operators: &[OperatorPair]) -> Self {
+        let bones: BTreeMap<String, BoneStatistics> = cohort
+            .bones
             .iter()
             .map(|bone| (bone.name.clone(), ranks::of(bone, operators)))
             .collect();
@@ -78,6 +81,7 @@ impl Statistics {
             friedman: only.map(|bone| bone.friedman.clone()),
             dunn: only.map(|bone| bone.dunn.clone()),
             bones,
+            rows_left_out: cohort.rows_left_out.clone(),
         }
     }
 }
@@ -85,32 +89,35 @@ impl Statistics {
 /// Writes tables, figures and statistics of a cohort.
 ///
 /// # Errors
-/// A [`crate::exit::Failure`]: of kind usage for the output directory, of kind input for the table.
+/// A [`Failure`]: of kind usage for the output directory, of kind input for the table.
 pub fn compare(request: &CompareRequest) -> anyhow::Result<Compared> {
+    check_not_inside(&request.out, &request.results)?;
     let out = OutputDir::begin(&request.out, request.existing)?;
     let rows = rows::read(&request.results)?;
-    let bones = cohort::bones(&rows)
+    let cohort = cohort::bones(&rows)
         .map_err(anyhow::Error::from)
         .with_context(|| request.results.display().to_string())?;
     // The masks of several operators are compared where they are, by the cohort.
     let beside = request.results.with_file_name(OPERATORS_FILE);
     let operators = match beside.is_file() {
         true => read_operators(&beside)
+            .and_then(checked)
             .with_context(|| beside.display().to_string())
             .kind(Kind::Input)?,
         false => Vec::new(),
     };
-    let statistics = Statistics::of(&bones, &operators);
+    let statistics = Statistics::of(&cohort, &operators);
+    let bones = &cohort.bones;
     let write = |name: &str, contents: &[u8]| {
         std::fs::write(out.join(name), contents).with_context(|| name.to_owned())
     };
-    let lines = table::lines(&bones);
+    let lines = table::lines(bones);
     write("table3.csv", &table::to_csv(&lines)?)?;
     write("table3.md", table::to_markdown(&lines).as_bytes())?;
-    write("cases.csv", &table::cases_csv(&bones)?)?;
+    write("cases.csv", &table::cases_csv(bones)?)?;
     let json = serde_json::to_string_pretty(&statistics)? + "\n";
     write("statistics.json", json.as_bytes())?;
-    draw(out.path(), &bones, &statistics)?;
+    draw(out.path(), bones, &statistics)?;
     write("plan.toml", plan().as_bytes())?;
     let mut provenance = Provenance::of_this_process("compare", request.device);
     provenance.add_input("results", &request.results)?;
@@ -122,10 +129,41 @@ pub fn compare(request: &CompareRequest) -> anyhow::Result<Compared> {
         .bones
         .iter()
         .map(|(name, bone)| sentence(name, bone));
+    let left = statistics.rows_left_out.len();
+    let left = (left > 0).then(|| {
+        format!("rows left out: {left}; they stand under rows_left_out in statistics.json")
+    });
     Ok(Compared {
-        summary: summary.collect(),
+        summary: summary.chain(left).collect(),
         out: out.finish()?,
     })
+}
+
+/// Pairs of operators whose figures are such as two masks can have.
+fn checked(pairs: Vec<OperatorPair>) -> anyhow::Result<Vec<OperatorPair>> {
+    for pair in &pairs {
+        let figures = [
+            ("dice", pair.dice, 1.0),
+            ("hausdorff_mm", pair.hausdorff_mm, f64::MAX),
+            ("hausdorff95_mm", pair.hausdorff95_mm, f64::MAX),
+        ];
+        for (name, value, most) in figures {
+            let Some(value) = value.filter(|value| !(0.0..=most).contains(value)) else {
+                continue;
+            };
+            let range = match name {
+                "dice" => "a Dice coefficient from 0 to 1",
+                _ => "a distance in mm",
+            };
+            return Err(Failure::input(format!(
+                "case {}, operators {} and {}: `{value}` under {name} is not {range}",
+                pair.of[0], pair.operators[0], pair.operators[1]
+            ))
+            .with_help("correct the value, or leave it empty where it is not known")
+            .into());
+        }
+    }
+    Ok(pairs)
 }
 
 fn draw(folder: &Path, bones: &[Bone], statistics: &Statistics) -> anyhow::Result<()> {

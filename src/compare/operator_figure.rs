@@ -7,14 +7,18 @@ use plotters::prelude::*;
 
 use super::Statistics;
 use super::agreement::OperatorCase;
-use super::canvas::{Axes, Canvas, begin, padded};
+use super::canvas::{Axes, Canvas, begin, head, padded};
 use super::marks::Key;
 use crate::report::Figure;
 use crate::report::figure::DrawingFailure;
 use crate::report::plot::SOFT_INK;
 
+/// Width of the figure, pixels.
+const WIDTH: u32 = 1280;
 /// Height of a case's row, pixels.
 const ROW: u32 = 36;
+/// Height of the panel beside its rows, pixels.
+const AROUND: u32 = 196;
 
 /// A row per case: the range of the operators' loads around their mean, and what the other masks gave.
 #[derive(Clone, Debug)]
@@ -47,25 +51,30 @@ impl<'a> OperatorFigure<'a> {
         let place = self.variants.iter().position(|known| *known == variant);
         place.map_or(0, |place| place + 1)
     }
+
+    fn key(&self) -> Vec<Key> {
+        let mut key = vec![Key::Line(SOFT_INK, "range of the operators".to_owned())];
+        for variant in &self.variants {
+            key.push(Key::Mark(self.mark(variant), (*variant).to_owned()));
+        }
+        key
+    }
 }
 
 impl Figure for OperatorFigure<'_> {
     fn size(&self) -> (u32, u32) {
-        (1280, 300 + ROW * self.cases.len() as u32)
+        let rows = ROW * self.cases.len() as u32;
+        (WIDTH, head(WIDTH, &self.key()) + AROUND + rows)
     }
 
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<(), DrawingFailure>
     where
         B::ErrorType: 'static,
     {
-        let mut key = vec![Key::Line(SOFT_INK, "range of the operators".to_owned())];
-        for variant in &self.variants {
-            key.push(Key::Mark(self.mark(variant), (*variant).to_owned()));
-        }
         let body = begin(
             area,
             "Failure loads against the spread of the operators",
-            &key,
+            &self.key(),
         )?;
         let others = self.cases.iter().flat_map(|(_, case)| &case.others);
         let spreads = self.cases.iter().flat_map(|(_, case)| case.spread_percent);

@@ -6,7 +6,7 @@ use plotters::prelude::*;
 use super::canvas::{Axes, Canvas, begin, nothing, padded, panels, size};
 use super::cohort::{Bone, difference};
 use super::figures::offset;
-use super::marks::{Groups, Key, colour};
+use super::marks::{Groups, Key};
 use super::statistics::Summary;
 use super::variant::Variant;
 use crate::report::Figure;
@@ -66,12 +66,18 @@ impl SensitivityFigure<'_> {
     fn curves(&self) -> Vec<Vec<Curve<'_>>> {
         self.bones.iter().map(Curve::of).collect()
     }
+
+    fn key(&self) -> Vec<Key> {
+        let mut key = Groups::of(self.bones).key();
+        key.push(Key::Line(INK, "mean ± SD".to_owned()));
+        key
+    }
 }
 
 impl Figure for SensitivityFigure<'_> {
     fn size(&self) -> (u32, u32) {
         let counts: Vec<usize> = self.curves().iter().map(Vec::len).collect();
-        size(&counts)
+        size(&counts, &self.key())
     }
 
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<(), DrawingFailure>
@@ -79,12 +85,10 @@ impl Figure for SensitivityFigure<'_> {
         B::ErrorType: 'static,
     {
         let groups = Groups::of(self.bones);
-        let mut key = groups.key();
-        key.push(Key::Line(INK, "mean ± SD".to_owned()));
         let body = begin(
             area,
             "Failure load over erosion and dilation of the masks",
-            &key,
+            &self.key(),
         )?;
         let curves = self.curves();
         let counts: Vec<usize> = curves.iter().map(Vec::len).collect();
@@ -142,14 +146,7 @@ where
         let point =
             |variant: &&Variant| Some([variant.offset(), difference(case.pair_n(variant)?)[1]]);
         let points: Vec<Option<[f64; 2]>> = curve.variants.iter().map(point).collect();
-        let mark = groups.mark(&case.group);
-        for run in points.split(Option::is_none) {
-            let run: Vec<[f64; 2]> = run.iter().copied().flatten().collect();
-            canvas.line(&run, colour(mark).mix(0.45).stroke_width(2))?;
-            for at in run {
-                canvas.mark(at, mark, 4)?;
-            }
-        }
+        canvas.case(&points, groups.mark(&case.group), 4)?;
     }
     let mut means = Vec::new();
     for variant in &curve.variants {

@@ -309,6 +309,10 @@ mod tests {
 
     #[test]
     fn summaries_by_hand() {
+        // The most that values of one sign can spread: SD is mean·√n, and SE the mean.
+        let widest = Summary::of(&[0.0, 0.0, 0.0, 8.0]).unwrap();
+        assert_eq!((widest.mean, widest.standard_deviation), (2.0, Some(4.0)));
+        assert_eq!(widest.standard_error, Some(widest.mean));
         // 1, 2, 3, 6: mean 3, squares 4 + 1 + 0 + 9 = 14, sd √(14/3), median 2.5.
         let found = Summary::of(&[6.0, 1.0, 3.0, 2.0]).unwrap();
         close(found.mean, 3.0);

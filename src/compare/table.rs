@@ -9,8 +9,8 @@ use super::variant::Variant;
 /// What the figures of the table are.
 const FOOTNOTE: &str = "d is the failure load with the mask less that with the manual mask of the same case, in N or in percent of \
 the manual load. The main column is the mean of |d| ± its standard deviation over the cases (n − 1). Saillard et al. 2024 print `mean ± \
-standard error`; several of their ± exceed the mean beside them, and the standard error of absolute differences never does (SD ≤ mean·√(n − 1) \
-for values of one sign), so theirs are not standard errors of |d|. SE is SD/√n of |d|; signed mean and median are those of d. \
+standard error`; several of their ± exceed the mean beside them, and the standard error of absolute differences never does (SD ≤ mean·√n \
+for values of one sign, so SE ≤ mean), so theirs are not standard errors of |d|. SE is SD/√n of |d|; signed mean and median are those of d. \
 Dice is mean ± standard deviation.";
 
 /// Differences of one unit over some cases.

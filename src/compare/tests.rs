@@ -259,6 +259,125 @@ fn several_operators_have_a_figure_and_their_agreement() {
     assert_eq!(other["within_operators"], true);
     close(other["difference_percent"].as_f64(), -100.0 / 6.0);
     assert!(read(dir.path(), "operators.svg").contains("range of the operators"));
+
+    // Beside the table stand the masks pair by pair, also of a case that is no longer in it.
+    let header = crate::cohort::OPERATORS_HEADER.join(",");
+    let pairs = |figures: &str| {
+        let text = format!("{header}\nC0,femur,,,O0,O1,0.9,4,\nC9,femur,,,O0,O1,{figures},\n");
+        std::fs::write(dir.path().join("operators.csv"), text).unwrap();
+        compare_text(&rows, dir.path())
+    };
+    pairs("0.1,90").unwrap();
+    let found = &statistics(dir.path())["bones"]["femur"]["operators"];
+    assert_eq!(
+        (&found["pairs"], &found["pairwise_dice"]),
+        (&1.into(), &0.9.into())
+    );
+    for (figures, named) in [
+        ("NaN,1", "`NaN` under dice"),
+        ("1.5,1", "`1.5` under dice"),
+        ("0.5,inf", "`inf` under hausdorff_mm"),
+        ("0.5,-1", "`-1` under hausdorff_mm"),
+    ] {
+        let ending = Ending::of(&pairs(figures).unwrap_err());
+        assert_eq!(ending.status, 3, "{figures}");
+        let error = &ending.error;
+        assert!(
+            error.contains("operators.csv") && error.contains(named),
+            "{error}"
+        );
+        assert!(ending.help.is_some());
+    }
+}
+
+#[test]
+fn the_directory_of_the_table_is_not_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let study = dir.path().join("study");
+    std::fs::create_dir(&study).unwrap();
+    let results = study.join("results.csv");
+    std::fs::write(&results, format!("{HEADER}\n{FEMORA}")).unwrap();
+    std::fs::write(study.join(PROVENANCE_FILE), "{}").unwrap();
+    let error = compare(&CompareRequest {
+        results: results.clone(),
+        out: study,
+        existing: Existing::Overwrite,
+        device: Device::Cpu,
+    })
+    .unwrap_err();
+    let ending = Ending::of(&error);
+    assert_eq!(ending.status, 2);
+    assert_eq!(ending.help.as_deref(), Some("choose another --out"));
+    assert!(results.is_file());
+}
+
+#[test]
+fn rows_without_a_load_or_a_bone_cost_the_others_nothing() {
+    // As a cohort writes them: a linear run without a criterion, and rows that failed for their own words.
+    let bad = "\
+E,manual,,,femur,left,,done,,3000,1,0
+E,automatic,,,femur,left,,done,,,0.9,2
+E,automatic+1,,,femur,left,,done,,3100,0.9,2
+F,manual,,,tibia,,,failed,`tibia` is no bone,,,
+G,manual,,,,,,failed,no bone,,,
+H,automatic,,,vertebra,,,done,,2000,,
+";
+    let dir = tempfile::tempdir().unwrap();
+    let compared = compare_text(&format!("{FEMORA}{bad}"), dir.path()).unwrap();
+    let found = statistics(dir.path());
+    let left = &found["friedman"]["left_out"][1];
+    assert_eq!(left["case"], "E");
+    assert_eq!(
+        left["missing"][0],
+        "automatic (done without a failure load)"
+    );
+    let rows = found["rows_left_out"].as_array().unwrap();
+    let cases: Vec<&str> = rows
+        .iter()
+        .map(|row| row["case"].as_str().unwrap())
+        .collect();
+    assert_eq!(cases, ["F", "G", "H"]);
+    assert_eq!(rows[2]["variant"], "automatic");
+    assert!(rows[2]["reason"].as_str().unwrap().contains("vertebra"));
+    let note = compared.summary.last().unwrap();
+    assert!(note.contains("rows left out: 3"), "{note}");
+    assert_eq!(found["bones"].as_object().unwrap().len(), 1);
+}
+
+#[test]
+fn many_groups_have_a_key_that_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = |groups: usize| -> String {
+        let row = |case: usize, mask: &str| {
+            let group = case % groups;
+            format!(
+                "C{case},{mask},a group with a long name {group},,femur,,,done,,{}00,,\n",
+                20 + case
+            )
+        };
+        (0..12)
+            .flat_map(|case| ["manual", "nnunet-2d"].map(|mask| row(case, mask)))
+            .collect()
+    };
+    let height = |name: &str| -> u32 {
+        let svg = read(dir.path(), name);
+        let after = svg.split_once("height=\"").unwrap().1;
+        after.split_once('"').unwrap().0.parse().unwrap()
+    };
+    let figures = [
+        "figure2.svg",
+        "bland_altman.svg",
+        "scatter.svg",
+        "sensitivity.svg",
+    ];
+    compare_text(&rows(1), dir.path()).unwrap();
+    let low = figures.map(height);
+    compare_text(&rows(12), dir.path()).unwrap();
+    for (name, low) in figures.into_iter().zip(low) {
+        assert!(height(name) > low + 100, "{name}");
+    }
+    // A name keeps its hyphen.
+    assert!(read(dir.path(), "bland_altman.svg").contains("nnunet-2d, n = 12"));
 }
 
 #[test]

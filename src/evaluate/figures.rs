@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use imaging::LabelMap;
-use segmentation::metrics::largest_overlap;
+use segmentation::metrics::{boxed, largest_overlap};
 use serde_json::{Map, Value};
 
-use super::{ENDINGS, EvaluateRequest, in_common_box, maps};
+use super::{ENDINGS, EvaluateRequest, maps};
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::output_dir::write_file_with;
 use crate::report::{ColouredSurface, SurfaceFigure, SurfaceRow};
@@ -73,14 +73,7 @@ pub(super) fn draw(
         .filter_map(|label| label.parse().ok())
         .collect();
     values.sort_unstable();
-    let [of_reference, of_prediction] = names.map(Path::display);
-    if values.is_empty() {
-        return Err(Failure::input(format!(
-            "neither {of_reference} nor {of_prediction} holds a label: there is no surface to draw"
-        ))
-        .with_help("check the maps, or leave out --figure")
-        .into());
-    }
+    let of_prediction = names[1].display();
     let mut title = format!(
         "Prediction against reference: {}",
         names[1].file_name().unwrap_or_default().to_string_lossy()
@@ -89,6 +82,17 @@ pub(super) fn draw(
         title += &format!(" (first {ROWS} of {} labels)", values.len());
     }
     let mut rows = Vec::new();
+    if values.is_empty() {
+        let of = if by_overlap {
+            "the reference holds no label"
+        } else {
+            "neither map holds a label"
+        };
+        rows.push(SurfaceRow {
+            heading: "no label".to_owned(),
+            surface: Err(format!("{of}: no surface to show")),
+        });
+    }
     for label in values.into_iter().take(ROWS) {
         let truth = reference.select(&[label]);
         let found = match by_overlap {
@@ -108,7 +112,7 @@ pub(super) fn draw(
             heading += &format!("    Dice {dice:.3}");
         }
         let held = [&truth, &mask].map(|mask| mask.data.contains(&true));
-        let surface = match (held, in_common_box(&truth, &mask)?) {
+        let surface = match (held, boxed(&truth, &mask)?) {
             ([true, true], Some([truth, mask])) => {
                 let surface = ColouredSurface::of(&mask, &truth)
                     .with_context(|| format!("{of_prediction}, label {label}"))

@@ -129,12 +129,58 @@ fn a_figure_per_pair_or_per_case() {
     assert!(refused(figure_files(&pair)).contains(".png"));
     pair.figure = Some(dir.path().join("none/pair.png"));
     assert!(refused(evaluate(&pair)).starts_with("2 "));
+    // Two empty maps have a figure that says so.
     pair.figure = Some(dir.path().join("empty.png"));
     pair.reference = request.prediction.join("b.mha");
     pair.prediction.clone_from(&pair.reference);
-    let error = refused(evaluate(&pair));
-    assert!(
-        error.starts_with("3 ") && error.contains("b.mha") && error.contains("--figure"),
-        "{error}"
+    for by_overlap in [false, true] {
+        pair.by_overlap = by_overlap;
+        evaluate(&pair).unwrap();
+        assert!(bytes(&dir.path().join("empty.png")).starts_with(b"\x89PNG"));
+    }
+}
+
+#[test]
+fn a_case_that_cannot_be_judged_leaves_the_figures_as_they_were() {
+    let dir = tempfile::tempdir().unwrap();
+    let truth = spine(&[1], 0);
+    let cases = [
+        ("a.nii", truth.clone(), truth.clone()),
+        ("b.nii", truth.clone(), spine(&[1, 2], 0)),
+    ];
+    let mut request = folders(dir.path(), &cases);
+    let drawn = dir.path().join("figures");
+    request.figure = Some(drawn.clone());
+    assert!(refused(evaluate(&request)).contains("grid"));
+    assert!(!drawn.exists());
+    std::fs::create_dir(&drawn).unwrap();
+    for name in ["a.png", "provenance.json"] {
+        std::fs::write(drawn.join(name), "old").unwrap();
+    }
+    assert!(evaluate(&request).is_err());
+    let entries = || std::fs::read_dir(&drawn).unwrap().count();
+    assert_eq!(std::fs::read(drawn.join("a.png")).unwrap(), b"old");
+    assert_eq!(entries(), 2);
+    // What else stands in the folder stays, whoever made it.
+    imaging::write_volume(&request.prediction.join("b.nii"), &truth).unwrap();
+    evaluate(&request).unwrap();
+    assert_eq!(entries(), 3);
+    assert_eq!(
+        std::fs::read(drawn.join("provenance.json")).unwrap(),
+        b"old"
     );
+}
+
+#[test]
+fn a_foreign_label_is_told_of_the_map_that_holds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut request = folders(dir.path(), &[("a.nii", spine(&[20], 0), spine(&[31], 0))]);
+    request.levels = Some(LabelNames::Verse);
+    let error = refused(evaluate(&request));
+    let at = |folder: &Path| folder.join("a.nii").display().to_string();
+    assert!(error.contains(&at(&request.prediction)), "{error}");
+    assert!(!error.contains(&at(&request.reference)), "{error}");
+    // Matched by overlap, the prediction may number its bones as it likes.
+    request.by_overlap = true;
+    evaluate(&request).unwrap();
 }

@@ -1,8 +1,9 @@
 //! `report.html`: a run on one page, which opens without a network.
 //!
 //! The page is made from the files of a directory and nothing else, so that `osteoload report` makes the same one
-//! again. A section is a function that takes what it shows and returns HTML; `sections` puts them in order. A part
-//! whose files cannot be read says so in its place: a report must not cost the result that it describes.
+//! again. A section is a function that takes what it shows and returns HTML; `sections` puts them in order. Only
+//! `result.json` is needed. Any other part whose files cannot be read says so in its place: a report must not cost the
+//! result that it describes.
 
 mod literature;
 mod markup;
@@ -81,6 +82,10 @@ const TABLES: [ShownTable; 3] = [
         columns: &[
             "case",
             "variant",
+            "group",
+            "operator",
+            "bone",
+            "side",
             "level",
             "label",
             "status",
@@ -128,8 +133,8 @@ pub(crate) fn write(directory: &Path, place: &Path) -> anyhow::Result<()> {
 /// The report of a directory as HTML.
 ///
 /// # Errors
-/// A [`Failure`] of kind input when the directory holds neither `result.json` nor a table of many runs, or one that
-/// cannot be read.
+/// A [`Failure`] of kind input when the directory holds neither `result.json` nor a table of many runs, or a
+/// `result.json` that cannot be read.
 pub fn page_of(directory: &Path) -> anyhow::Result<String> {
     let mut parts = Vec::new();
     let (mut title, mut head) = ("OsteoLoad report".to_owned(), String::new());
@@ -141,20 +146,24 @@ pub fn page_of(directory: &Path) -> anyhow::Result<String> {
         sweep::base(directory).filter(|_| swept)
     };
     if let Some(of_run) = of_run {
-        let run = Run::read(&of_run).kind(Kind::Input)?;
+        let run = Run::read(&of_run)
+            .kind(Kind::Input)
+            .help("repeat the run, or restore the file")?;
         let what = if swept { "sweep" } else { "report" };
         title = format!("OsteoLoad {what}: {}", page::bone(&run.result));
-        head = page::answer(&run.result, &run.plan);
+        let no_plan = toml::Table::new();
+        let plan = run.plan.as_ref().map_or(&no_plan, |(_, plan)| plan);
+        head = page::answer(&run.result, plan);
         if swept {
-            head += &or_reason(sweep::band(directory));
+            head += &or_reason(directory, sweep::band(directory));
         }
-        parts.extend(sections(&run));
+        parts.extend(sections(run));
     }
     let mut shown = Vec::new();
     for table in &TABLES {
-        if let Some(html) = tables::file(directory, table).kind(Kind::Input)? {
+        if let Some(html) = tables::file(directory, table).transpose() {
             let id = table.file.trim_end_matches(".csv");
-            shown.push(section(id, table.heading, &html));
+            shown.push(section(id, table.heading, &or_reason(directory, html)));
         }
     }
     // The band comes before what is known of its middle.
@@ -174,10 +183,10 @@ pub fn page_of(directory: &Path) -> anyhow::Result<String> {
 struct Run {
     directory: PathBuf,
     result: Value,
-    plan_text: String,
-    plan: toml::Table,
-    provenance: Value,
-    curve: Vec<CurvePoint>,
+    /// `plan.toml` as text and read.
+    plan: anyhow::Result<(String, toml::Table)>,
+    provenance: anyhow::Result<Value>,
+    curve: anyhow::Result<Vec<CurvePoint>>,
 }
 
 impl Run {
@@ -189,21 +198,24 @@ impl Run {
         let json = |name: &str| -> anyhow::Result<Value> {
             serde_json::from_str(&text(name)?).with_context(|| name.to_owned())
         };
-        let plan_text = text("plan.toml")?;
         Ok(Self {
             directory: directory.to_owned(),
             result: json("result.json")?,
-            plan: plan_text.parse().context("plan.toml")?,
-            plan_text,
-            provenance: json(PROVENANCE_FILE)?,
-            curve: from_csv(text("curve.csv")?.as_bytes()).context("curve.csv")?,
+            plan: text("plan.toml").and_then(|text| {
+                let plan = text.parse().context("plan.toml")?;
+                Ok((text, plan))
+            }),
+            provenance: json(PROVENANCE_FILE),
+            curve: text("curve.csv")
+                .and_then(|text| from_csv(text.as_bytes()).context("curve.csv")),
         })
     }
 }
 
 /// The sections of a run in order.
-fn sections(run: &Run) -> Vec<String> {
+fn sections(run: Run) -> Vec<String> {
     let (result, directory) = (&run.result, &run.directory);
+    let or_reason = |part| or_reason(directory, part);
     let bone = page::bone(result);
     let model = Model::read(&directory.join(crate::export::MODEL_FILE));
     let load = model.as_ref().ok().and_then(|model| model.load);
@@ -211,11 +223,15 @@ fn sections(run: &Run) -> Vec<String> {
         scene::view(
             directory,
             &model,
-            &run.curve,
+            run.curve.as_deref().unwrap_or_default(),
             page::number(result, "/failure_displacement_mm"),
             page::number(result, "/mesh/mean_volume_mm3").unwrap_or(1.0),
         )
     });
+    let mut view = or_reason(view);
+    if let Err(error) = run.curve {
+        view += &or_reason(Err(error.context("the forces of the increments")));
+    }
     let mut found = or_reason(slices::slices(directory, &bone, load.as_ref()));
     if let Ok(bytes) = std::fs::read(directory.join("endplates.png")) {
         found += &picture(
@@ -225,10 +241,14 @@ fn sections(run: &Run) -> Vec<String> {
         );
     }
     vec![
-        section("curve", "Force over displacement", &curve(run)),
+        section(
+            "curve",
+            "Force over displacement",
+            &or_reason(curve(directory)),
+        ),
         section("checks", "Checks", &page::check_table(result)),
         section("scan", "Found in the scan", &found),
-        section("view", "Under load", &or_reason(view)),
+        section("view", "Under load", &view),
         section("risk", "In proportion", &page::risk(result)),
         section(
             "calibration",
@@ -239,34 +259,36 @@ fn sections(run: &Run) -> Vec<String> {
         section(
             "settings",
             "Every setting",
-            &tables::settings(&run.plan_text, &run.plan),
+            &or_reason(run.plan.map(|(text, plan)| tables::settings(&text, &plan))),
         ),
         section(
             "provenance",
             "Provenance",
-            &tables::provenance(&run.provenance),
+            &or_reason(run.provenance.map(|found| tables::provenance(&found))),
         ),
     ]
 }
 
-fn curve(run: &Run) -> String {
-    let figure = std::fs::read(run.directory.join("curve.svg")).context("curve.svg");
-    or_reason(figure.map(|bytes| {
-        let image = picture(
-            "image/svg+xml",
-            &bytes,
-            "force over displacement, the failure load marked",
-        );
-        format!("<div class=\"curve\">{image}</div>\n")
-    }))
+fn curve(directory: &Path) -> anyhow::Result<String> {
+    let bytes = std::fs::read(directory.join("curve.svg")).context("curve.svg")?;
+    let image = picture(
+        "image/svg+xml",
+        &bytes,
+        "force over displacement, the failure load marked",
+    );
+    Ok(format!("<div class=\"curve\">{image}</div>\n"))
 }
 
-/// HTML, or why there is none.
-fn or_reason(part: anyhow::Result<String>) -> String {
+/// HTML, or why there is none. The page says nothing of where the directory is: directories are often named after
+/// patients, and the same files give the same page.
+fn or_reason(directory: &Path, part: anyhow::Result<String>) -> String {
     part.unwrap_or_else(|error| {
-        format!(
-            "<p class=\"look\">Not shown: {}</p>\n",
-            escape(&format!("{error:#}"))
-        )
+        // The path of a file in it is its own up to the file's name.
+        let inside = directory.join("").display().to_string();
+        let mut reason = format!("{error:#}");
+        if !inside.is_empty() {
+            reason = reason.replace(&inside, "");
+        }
+        format!("<p class=\"look\">Not shown: {}</p>\n", escape(&reason))
     })
 }

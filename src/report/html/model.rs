@@ -13,14 +13,14 @@ use crate::export::surface::{Triangle, outer_surface};
 /// Number of caps among the kinds of element of `model.vtu`.
 const CAP: i32 = 1;
 
-/// How a node is supported.
+/// How a node is supported. `viewer.js` interpolates the numbers over triangles, so that free stands in the middle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Support {
-    /// Not at all.
-    Free = 0,
     /// Components held at zero.
-    Held = 1,
+    Held = 0,
+    /// Not at all.
+    Free = 1,
     /// A component is moved.
     Moved = 2,
 }
@@ -84,7 +84,7 @@ impl Model {
                 _ => Support::Moved,
             })
             .collect();
-        let load = load(&nodes_mm, &support, motion, &frame);
+        let load = load(&nodes_mm, components, &support, motion, &frame);
         let density_mg_cm3 = doubles(&file.cell_data, "density_mg_cm3")?.to_vec();
         Ok(Self {
             mesh: file.mesh,
@@ -143,24 +143,28 @@ fn surface_of<const N: usize>(mesh: &Mesh<N>, bone: &[bool]) -> Vec<Triangle> {
 
 fn load(
     nodes_mm: &[[f64; 3]],
+    components: &[u8],
     support: &[Support],
     motion: &[[f64; 3]],
     frame: &Frame,
 ) -> Option<Load> {
-    let middle = |wanted: Support| {
+    let middle = |wanted: &dyn Fn(usize) -> bool| {
         let (mut sum, mut count) = (Vector3::zeros(), 0.0);
-        for (node, _) in nodes_mm.iter().zip(support).filter(|(_, s)| **s == wanted) {
-            sum += Vector3::from(*node);
+        for node in (0..nodes_mm.len()).filter(|&node| wanted(node)) {
+            sum += Vector3::from(nodes_mm[node]);
             count += 1.0;
         }
         (count > 0.0).then(|| sum / count)
     };
     let whole: Vector3<f64> = motion.iter().map(|u| Vector3::from(*u)).sum();
     let direction = (frame.rotation * whole).try_normalize(0.0)?;
+    // In a sideways fall the shaft is guided across the load; only the trochanter bears it.
+    let along = (0..3).filter(|&axis| motion.iter().any(|u| u[axis] != 0.0));
+    let along = along.fold(0, |mask, axis| mask | 1 << axis);
     Some(Load {
-        at_mm: middle(Support::Moved)?,
+        at_mm: middle(&|node| support[node] == Support::Moved)?,
         direction,
-        held_mm: middle(Support::Held),
+        held_mm: middle(&|node| support[node] == Support::Held && components[node] & along != 0),
     })
 }
 
@@ -235,5 +239,40 @@ fn doubles<'a>(arrays: &'a [Array], name: &str) -> anyhow::Result<&'a [f64]> {
     match &array(arrays, name)?.values {
         OwnedValues::F64(values) => Ok(values),
         _ => bail!("the array {name} is not of doubles"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_of_what_bears_the_load_is_marked() {
+        // As in a sideways fall: one node is pushed along -y, one bears it, two are guided along x and z.
+        let nodes = [
+            [0.0, 80.0, 0.0],
+            [0.0; 3],
+            [9.0, 40.0, -90.0],
+            [0.0, 40.0, -90.0],
+        ];
+        let mut motion = [[0.0; 3]; 4];
+        motion[0] = [0.0, -1.0, 0.0];
+        let support = [Support::Moved, Support::Held, Support::Held, Support::Held];
+        // Model y is world x.
+        let frame = Frame {
+            rotation: Matrix3::new(0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0),
+            origin_mm: Vector3::zeros(),
+        };
+        let found = load(&nodes, &[2, 2, 5, 5], &support, &motion, &frame).unwrap();
+        assert_eq!(found.at_mm, Vector3::new(0.0, 80.0, 0.0));
+        assert_eq!(found.direction, Vector3::new(-1.0, 0.0, 0.0));
+        assert_eq!(found.held_mm, Some(Vector3::zeros()));
+    }
+
+    #[test]
+    fn between_a_loaded_and_a_free_node_nothing_is_held() {
+        let [held, free, moved] =
+            [Support::Held, Support::Free, Support::Moved].map(|support| support as u8);
+        assert!(held < free && free < moved);
     }
 }

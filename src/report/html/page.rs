@@ -178,6 +178,9 @@ fn literature(result: &Value, load_case: &str) -> String {
             .to_vec(),
         );
     }
+    if load_case.is_empty() && rows.is_empty() {
+        return "<p class=\"note\">Which loads of the literature belong here is not known without plan.toml.</p>\n".to_owned();
+    }
     if rows.is_empty() {
         return "<p class=\"note\">No range of the literature is kept for this bone and load case.</p>\n".to_owned();
     }

@@ -23,7 +23,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::markup::{base64, note};
-use super::model::{Model, State, Support, series};
+use super::model::{Model, State, series};
 use super::packing::{put_bytes, put_numbers, put_vectors};
 use crate::report::CurvePoint;
 
@@ -34,7 +34,7 @@ const PANEL: &str = include_str!("../../../assets/report/viewer.html");
 const STATES: usize = 20;
 /// Files read at a time: each unpacks to some 100 bytes per node and element.
 const AT_A_TIME: usize = 4;
-/// Points of the plastic zone at most; of more, a part is drawn larger.
+/// Points of the plastic zone at most; of more, a part is drawn, and larger.
 const POINTS: usize = 24_000;
 /// Displacements are written in so many steps to each side.
 const DISPLACEMENT_STEPS: f64 = 2047.0;
@@ -93,13 +93,15 @@ pub(super) fn view(
         "<script type=\"text/plain\" id=\"scene-data\">{}</script>\n<script>\n{VIEWER}</script>\n",
         base64(&data)
     );
+    let increments = match curve.len() {
+        0 => format!("{} increments", steps.len()),
+        all => format!("{} of {all} increments of the curve", steps.len()),
+    };
     html += &note(&format!(
-        "{} triangles of the surface of the bone, {} of {} increments of the curve. Values of elements are averaged at the \
+        "{} triangles of the surface of the bone, {increments}. Values of elements are averaged at the \
          nodes. The plastic zone shows {} of {} yielded elements inside the bone. Drag to turn, wheel or pinch to zoom, arrow \
          keys turn too.",
         surface.triangles.len() / 3,
-        steps.len(),
-        curve.len(),
         zone.elements.len(),
         zone.yielded,
     ));
@@ -216,12 +218,8 @@ impl Zone {
             .map(|element| element as u32)
             .collect();
         let (yielded, stride) = (all.len(), all.len().div_ceil(POINTS).max(1));
-        // Scattered by a multiplicative hash (Knuth): every so many in a row would leave stripes.
-        let scattered = |element: &u32| {
-            ((element.wrapping_mul(2_654_435_761) >> 8) as usize).is_multiple_of(stride)
-        };
         Self {
-            elements: all.into_iter().filter(scattered).collect(),
+            elements: scattered(all, stride),
             yielded,
             stride,
         }
@@ -243,6 +241,16 @@ impl Zone {
             })
             .collect()
     }
+}
+
+/// About one in `stride` of some elements, at most [`POINTS`], the same ones each time.
+fn scattered(elements: Vec<u32>, stride: usize) -> Vec<u32> {
+    // Scattered by a multiplicative hash (Knuth): every so many in a row would leave stripes.
+    let kept = |element: &u32| {
+        ((element.wrapping_mul(2_654_435_761) >> 8) as usize).is_multiple_of(stride)
+    };
+    // The hash keeps one in so many on average; the few above it are cut.
+    elements.into_iter().filter(kept).take(POINTS).collect()
 }
 
 /// What `viewer.js` must know of the data, and the data.
@@ -331,7 +339,6 @@ fn pack(
         "displacement_mm": displacement_mm,
         "density_mg_cm3": densities,
         "plastic_strain": plastic,
-        "supports": [Support::Free as u8, Support::Held as u8, Support::Moved as u8],
     });
     Ok((head, packed.finish()?))
 }
@@ -365,5 +372,17 @@ mod tests {
             .collect();
         assert!(kept.len() <= STATES && kept.contains(&33.0) && kept.contains(&80.0));
         assert_eq!(chosen(steps[..7].to_vec(), None), steps[..7]);
+    }
+
+    #[test]
+    fn no_more_points_than_said() {
+        for size in (POINTS - 7..12 * POINTS).step_by(POINTS / 8) {
+            let stride = size.div_ceil(POINTS);
+            let kept = scattered((0..size as u32).collect(), stride);
+            assert!(
+                kept.len() <= POINTS && kept.len() > size / stride * 9 / 10,
+                "{size}"
+            );
+        }
     }
 }

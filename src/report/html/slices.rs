@@ -34,7 +34,7 @@ pub(super) struct Load {
     pub at_mm: Vector3<f64>,
     /// Unit direction of the prescribed motion.
     pub direction: Vector3<f64>,
-    /// Middle of the held nodes.
+    /// Middle of the nodes that are held along the motion.
     pub held_mm: Option<Vector3<f64>>,
 }
 
@@ -96,7 +96,7 @@ pub(super) fn slices(directory: &Path, bone: &str, load: Option<&Load>) -> anyho
         + &note(&format!(
             "Through the middle of the bone ({bone}). Grey from {from:.0} to {to:.0} mg/cm³; the outline is the mask that was \
              meshed. R, L, A, P, I, S: the patient's right, left, front, back, foot, head. All three at one scale. The arrow is \
-             the load on the middle of the loaded nodes, the square the middle of the held ones, both laid onto the slice."
+             the load on the middle of the loaded nodes, the square the middle of those held against it, both laid onto the slice."
         )))
 }
 
@@ -375,6 +375,74 @@ mod tests {
         let mut mask = vec![false; 12];
         mask[5] = true;
         assert_eq!(outline(&mask, 4, 3), "M1 1h1M1 2h1M1 1v1M2 1v1");
+    }
+
+    /// Least and largest column and row of an outline.
+    fn extent_of(path: &str) -> [usize; 4] {
+        let mut found = [usize::MAX, 0, usize::MAX, 0];
+        for run in path.split('M').skip(1) {
+            let words = |at: char| run.split_once(at);
+            let (begin, along, length) = match (words('h'), words('v')) {
+                (Some((begin, length)), _) => (begin, 0, length),
+                (_, Some((begin, length))) => (begin, 1, length),
+                _ => continue,
+            };
+            let (x, y) = begin.split_once(' ').unwrap();
+            let mut end = [x, y].map(|n| n.parse::<usize>().unwrap());
+            let start = end;
+            end[along] += length.parse::<usize>().unwrap();
+            for axis in 0..2 {
+                found[2 * axis] = found[2 * axis].min(start[axis]);
+                found[2 * axis + 1] = found[2 * axis + 1].max(end[axis]);
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_patients_sides_are_where_the_letters_say() {
+        use nalgebra::Matrix3;
+        // An array along RAS: its axes run against x and y of the world. Bone at the patient's right, front and head.
+        let grid = Grid {
+            direction: Matrix3::from_diagonal(&Vector3::new(-1.0, -1.0, 1.0)),
+            ..Grid::axis_aligned([10, 9, 8], [1.0, 1.0, 1.0])
+        };
+        let mask = LabelMap::from_fn(grid.clone(), |[i, j, k]| {
+            u16::from(i >= 7 && j >= 7 && k >= 6)
+        });
+        let density = mask.map(|label| 300.0 * f32::from(*label));
+        let dir = tempfile::tempdir().unwrap();
+        imaging::write_volume(&dir.path().join("mask.nii.gz"), &mask).unwrap();
+        imaging::write_volume(&dir.path().join("density.nii.gz"), &density).unwrap();
+        let middle = |voxel: [f64; 3]| grid.to_world(Vector3::from(voxel));
+        let load = Load {
+            at_mm: middle([8.0, 7.5, 6.5]),
+            direction: Vector3::new(0.0, 0.0, -1.0),
+            held_mm: Some(middle([8.0, 7.5, 0.0])),
+        };
+        let html = slices(dir.path(), "right femur", Some(&load)).unwrap();
+        let figures: Vec<&str> = html.split("<figure").skip(1).collect();
+        // Left, right, top, bottom; columns and rows of the outline.
+        for (figure, letters, sides) in [
+            (figures[0], ["R", "L", "S", "I"], [0, 3, 0, 2]),
+            (figures[1], ["A", "P", "S", "I"], [0, 2, 0, 2]),
+            (figures[2], ["R", "L", "A", "P"], [0, 3, 0, 2]),
+        ] {
+            let (_, path) = figure.split_once(" d=\"").unwrap();
+            let (path, _) = path.split_once('"').unwrap();
+            assert_eq!(extent_of(path), sides, "{letters:?}");
+            let said: Vec<&str> = figure
+                .split("<text x=")
+                .skip(1)
+                .map(|text| text.split_once('>').unwrap().1.split_once('<').unwrap().0)
+                .collect();
+            assert_eq!(said, letters);
+        }
+        // The load comes from the head down to the bone; what is held lies at the foot.
+        assert!(figures[0].contains("L1.50 1.00M"), "{}", figures[0]);
+        assert!(figures[0].contains("<rect class=\"load\" x=\"-0.50\" y=\"5.50\""));
+        // Along the axial slice's line of sight there is no arrow.
+        assert!(!figures[2].contains("<path class=\"load\""));
     }
 
     #[test]

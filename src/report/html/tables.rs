@@ -261,7 +261,8 @@ pub(super) fn file(directory: &Path, shown: &ShownTable) -> anyhow::Result<Optio
         return Ok(None);
     }
     let mut reader = csv::Reader::from_path(&path).with_context(|| csv.to_owned())?;
-    let all: Vec<String> = reader.headers()?.iter().map(str::to_owned).collect();
+    let head = reader.headers().with_context(|| csv.to_owned())?;
+    let all: Vec<String> = head.iter().map(str::to_owned).collect();
     let kept: Vec<usize> = shown
         .columns
         .iter()
@@ -273,7 +274,7 @@ pub(super) fn file(directory: &Path, shown: &ShownTable) -> anyhow::Result<Optio
         let record = record.with_context(|| csv.to_owned())?;
         let cells = kept
             .iter()
-            .map(|&place| cell(record.get(place).unwrap_or("")));
+            .map(|&place| cell(&all[place], record.get(place).unwrap_or("")));
         rows.push(cells.collect());
     }
     let head: Vec<&str> = head.iter().map(String::as_str).collect();
@@ -285,10 +286,15 @@ pub(super) fn file(directory: &Path, shown: &ShownTable) -> anyhow::Result<Optio
     Ok(Some(html + &paragraph(&format!("From {csv}."))))
 }
 
-/// A cell with no more digits than one reads.
-fn cell(text: &str) -> String {
+/// Columns of words, which stay as they are even where they are made of digits only.
+const WORDS: [&str; 8] = [
+    "case", "variant", "group", "operator", "level", "label", "folder", "reason",
+];
+
+/// A cell, of numbers with no more digits than one reads.
+fn cell(column: &str, text: &str) -> String {
     match text.parse::<f64>() {
-        Ok(value) if text.len() > 8 => significant(value, 5),
+        Ok(value) if text.len() > 8 && !WORDS.contains(&column) => significant(value, 5),
         _ => escape(text),
     }
 }

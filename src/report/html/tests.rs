@@ -194,10 +194,118 @@ fn what_is_missing_is_said_in_its_place() {
     assert!(html.contains("No failure load") && html.contains("still rising"));
     assert_eq!(html.matches("Not shown").count(), 2);
 
+    // Neither the directory's name nor its place is in the page.
+    let moved = dir.path().join("moved");
+    std::fs::rename(&run, &moved).unwrap();
+    assert_eq!(page_of(&moved).unwrap(), html);
+    assert!(!html.contains(&dir.path().display().to_string()));
+    assert!(html.contains("Not shown: mask.nii.gz"));
+
     let nothing = dir.path().join("nothing");
     std::fs::create_dir(&nothing).unwrap();
     let ending = crate::exit::Ending::of(&page_of(&nothing).unwrap_err());
     assert_eq!(ending.status, 3);
+}
+
+#[test]
+fn only_the_result_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    fill(&run, &example_result());
+    std::fs::write(run.join("plan.toml"), "not = = a plan").unwrap();
+    std::fs::write(run.join("curve.csv"), "increment\n1\n").unwrap();
+    std::fs::remove_file(run.join(PROVENANCE_FILE)).unwrap();
+    std::fs::write(run.join("sweep.csv"), "morph,unit\n1\n").unwrap();
+    let html = page_of(&run).unwrap();
+    for reason in [
+        "Not shown: plan.toml",
+        "Not shown: the forces of the increments: curve.csv",
+        "Not shown: provenance.json",
+        "Not shown: sweep.csv",
+    ] {
+        assert!(html.contains(reason), "{reason}");
+    }
+    // The bone is drawn all the same, without forces.
+    assert!(scene(&html)["frames"][0]["force_n"].is_null());
+    assert!(html.contains("failure load") && html.contains("2 increments"));
+    assert!(html.contains("not known without plan.toml"));
+
+    std::fs::write(run.join("result.json"), "{").unwrap();
+    let ending = crate::exit::Ending::of(&page_of(&run).unwrap_err());
+    assert_eq!(ending.status, 3);
+    assert!(ending.error.contains("result.json"), "{}", ending.error);
+    assert_eq!(
+        ending.help.as_deref(),
+        Some("repeat the run, or restore the file")
+    );
+}
+
+/// What the page tells its 3D view.
+fn scene(html: &str) -> Value {
+    let (_, after) = html
+        .split_once("<script type=\"application/json\" id=\"scene\">")
+        .unwrap();
+    serde_json::from_str(after.split_once("</script>").unwrap().0).unwrap()
+}
+
+#[test]
+fn every_state_has_the_force_of_its_increment() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    let head = scene(&example(&run));
+    let text = std::fs::read_to_string(run.join("curve.csv")).unwrap();
+    let frames = head["frames"].as_array().unwrap();
+    assert_eq!(frames.len(), 2);
+    // The states lie at 0.5 and 1 mm, the increments 0.05 mm apart.
+    for (frame, increment) in frames.iter().zip([10, 20]) {
+        let line: Vec<f64> = text
+            .lines()
+            .nth(increment)
+            .unwrap()
+            .split(',')
+            .map(|cell| cell.parse().unwrap())
+            .collect();
+        assert_eq!(frame["increment"], increment);
+        let at_mm = frame["displacement_mm"].as_f64().unwrap();
+        assert!(
+            (at_mm - line[1]).abs() < 1e-9,
+            "{at_mm} instead of {}",
+            line[1]
+        );
+        assert_eq!(frame["force_n"].as_f64(), Some(line[2]));
+    }
+    assert_eq!(
+        head["failure_mm"].as_f64(),
+        example_result().failure_displacement_mm
+    );
+    // The top of the cubes moves by a tenth of that.
+    let step = head["displacement_mm"].as_f64().unwrap();
+    assert!((2047.0 * step - 0.1).abs() < 1e-12, "{step}");
+}
+
+#[test]
+fn a_cohort_is_a_table_whose_names_stay_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "case,variant,group,operator,bone,side,level,status,failure_load_n,reason\n\
+                0012345678,manual,2024000001,123456789.5,femur,left,,done,4321.987654321,\n";
+    std::fs::write(dir.path().join("results.csv"), text).unwrap();
+    let html = page_of(dir.path()).unwrap();
+    for cell in [
+        "0012345678",
+        "2024000001",
+        "123456789.5",
+        "femur",
+        "left",
+        "4322",
+    ] {
+        assert!(html.contains(&format!("<td>{cell}</td>")), "{cell}");
+    }
+    // The table of `run --level all` has other columns.
+    let text = "level,label,status,failure_load_n,outcome,reason\nL1,20,done,4000,linear,\n";
+    std::fs::write(dir.path().join("results.csv"), text).unwrap();
+    let html = page_of(dir.path()).unwrap();
+    assert!(html.contains("<th>label</th>") && html.contains("<td>20</td>"));
+    assert!(!html.contains("<th>case</th>"));
 }
 
 #[test]
