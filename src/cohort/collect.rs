@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use super::table::{ResultRow, to_csv};
 use super::{OPERATORS_FILE, operators, put, read_operators, read_rows};
 use crate::exit::{EndWith as _, Failure, Kind};
-use crate::output_dir::{Existing, OutputDir, PROVENANCE_FILE};
+use crate::output_dir::{Existing, OutputDir, PROVENANCE_FILE, check_not_inside};
 use crate::provenance::Provenance;
 
 /// What was joined.
@@ -29,6 +29,9 @@ pub fn collect(
     out: &Path,
     existing: Existing,
 ) -> anyhow::Result<Collected> {
+    for directory in directories {
+        check_not_inside(out, &directory.join("results.csv"))?;
+    }
     let out = OutputDir::begin(out, existing)?;
     let mut provenance = Provenance::of_this_process("collect", solver::Device::Cpu);
     let mut from: BTreeMap<[String; 6], &Path> = BTreeMap::new();

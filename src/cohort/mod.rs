@@ -8,6 +8,7 @@ mod collect;
 mod operators;
 mod place;
 mod row;
+mod rows;
 mod table;
 
 use std::num::NonZeroUsize;
