@@ -210,16 +210,20 @@ fn segmentation_table(out: &Path, study: &Path, bone: Bone) -> anyhow::Result<Op
     if figure.is_dir() {
         std::fs::remove_dir_all(&figure)?;
     }
-    let femora = match bone {
-        Bone::Femur => vec![1],
-        Bone::Vertebra => Vec::new(),
-    };
-    let found = evaluate(&EvaluateRequest {
-        reference,
-        prediction,
+    let request = |femora: Vec<u16>, figure: Option<PathBuf>| EvaluateRequest {
+        reference: reference.clone(),
+        prediction: prediction.clone(),
         femora,
-        figure: Some(figure),
+        figure,
         ..EvaluateRequest::default()
-    })?;
+    };
+    let whole = evaluate(&request(Vec::new(), Some(figure)))?;
+    let found = match bone {
+        Bone::Vertebra => whole,
+        Bone::Femur => evaluate(&request(vec![1], None)).unwrap_or_else(|refused| {
+            println!("without head, middle and shaft: {refused:#}");
+            whole
+        }),
+    };
     Ok(Some(table(&found)))
 }

@@ -398,7 +398,14 @@ fn a_cohort_killed_at_any_moment_ends_with_the_same_table() {
         .stderr(Stdio::null())
         .spawn()
         .expect("the program starts");
-    std::thread::sleep(Duration::from_millis(250));
+    // Its handler is there once it has begun to write.
+    let begun = study.path("asked/cohort.json");
+    for _ in 0..3000 {
+        if begun.is_file() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let asked = Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status();
@@ -444,7 +451,8 @@ fn cases_that_would_share_a_folder_are_refused_before_any_work() {
 /// Runs the example for Snakemake, where Snakemake is installed.
 #[test]
 fn snakemake_makes_the_same_table() {
-    if Command::new("snakemake").arg("--version").output().is_err() {
+    let version = Command::new("snakemake").arg("--version").output();
+    if !version.is_ok_and(|output| output.status.success()) {
         println!("skipped: snakemake is not installed");
         return;
     }
