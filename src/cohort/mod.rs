@@ -28,7 +28,7 @@ use crate::interruption::Section;
 use crate::output_dir::{PROVENANCE_FILE, write_file};
 use crate::progress::Progress;
 use crate::provenance::{Provenance, available_memory_mib, peak_memory_mib};
-use crate::run::beside::WORKER_STACK_BYTES;
+use crate::run::beside::thread_pools;
 use place::Place;
 
 /// Name of the table of operators, beside `results.csv`.
@@ -272,15 +272,7 @@ fn compute(
     let stopped = AtomicBool::new(false);
     let fatal = Mutex::new(None);
     let finished = AtomicUsize::new(0);
-    let pools: Vec<rayon::ThreadPool> = (0..jobs)
-        .map(|job| {
-            rayon::ThreadPoolBuilder::new()
-                .stack_size(WORKER_STACK_BYTES)
-                .num_threads((threads / jobs + usize::from(job < threads % jobs)).max(1))
-                .build()
-                .context("the threads cannot be started")
-        })
-        .collect::<Result<_, _>>()?;
+    let pools = thread_pools(jobs)?;
     let whole = &*progress;
     let work = || {
         while let Some(case) = left.get(next.fetch_add(1, Ordering::SeqCst)) {

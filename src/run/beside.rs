@@ -65,16 +65,7 @@ pub(crate) fn run_beside(
     let section = Section::begin();
     let next = AtomicUsize::new(0);
     let done: Vec<Mutex<Option<Done>>> = tasks.iter().map(|_| Mutex::new(None)).collect();
-    let pools: Vec<rayon::ThreadPool> = (0..jobs)
-        .map(|job| {
-            rayon::ThreadPoolBuilder::new()
-                .stack_size(WORKER_STACK_BYTES)
-                // What does not divide evenly goes to the first.
-                .num_threads((threads / jobs + usize::from(job < threads % jobs)).max(1))
-                .build()
-                .context("the threads cannot be started")
-        })
-        .collect::<Result<_, _>>()?;
+    let pools = thread_pools(jobs)?;
     let progress = &*progress;
     std::thread::scope(|scope| {
         for pool in &pools {
@@ -104,6 +95,24 @@ pub(crate) fn run_beside(
             })
         })
         .collect())
+}
+
+/// The threads of the program shared out to so many jobs.
+///
+/// # Errors
+/// When threads cannot be started.
+pub(crate) fn thread_pools(jobs: usize) -> anyhow::Result<Vec<rayon::ThreadPool>> {
+    let threads = rayon::current_num_threads();
+    (0..jobs)
+        .map(|job| {
+            rayon::ThreadPoolBuilder::new()
+                .stack_size(WORKER_STACK_BYTES)
+                // What does not divide evenly goes to the first.
+                .num_threads((threads / jobs + usize::from(job < threads % jobs)).max(1))
+                .build()
+                .context("the threads cannot be started")
+        })
+        .collect()
 }
 
 fn run_one(task: &Task, command: &str, section: &Section, whole: &Progress) -> Done {
