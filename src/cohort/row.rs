@@ -68,7 +68,7 @@ pub(super) struct Variant {
 /// Volume that a bone is taken to have before its mask is read, mm³: of large ones.
 const FEMUR_MM3: f64 = 300_000.0;
 const VERTEBRA_MM3: f64 = 80_000.0;
-/// Memory of a network at work, MiB.
+/// Memory of a network at work, MiB: 1.48 GiB of a foreign nnU-Net on 300x250x200 voxels; the built-in ones took 0.64 GB.
 const NETWORK_MIB: f64 = 1500.0;
 
 impl CohortCase {

@@ -55,11 +55,7 @@ impl Figure for CurveFigure<'_> {
         use_bundled_font()?;
         let scale = Scale::of(self.curve);
         let (right, top) = (scale.x_end, scale.y_end);
-        area.fill(&WHITE)?;
-        let area = area.margin(24, 20, 24, 36);
-        let (head, body) = area.split_vertically(84);
-        head.draw_text(&self.title, &text(32, INK), (92, 4))?;
-        head.draw_text(&self.subtitle, &text(20, SOFT_INK), (92, 46))?;
+        let body = below_heading(area, (&self.title, 32), &self.subtitle, 92)?;
 
         let mut chart = ChartBuilder::on(&body)
             .x_label_area_size(72)
@@ -162,6 +158,23 @@ impl CurveFigure<'_> {
         }
         Ok(())
     }
+}
+
+/// Draws title (with its size) and subtitle on white, `left` pixels from the margin, and gives what is below them.
+pub(crate) fn below_heading<B: DrawingBackend>(
+    area: &DrawingArea<B, plotters::coord::Shift>,
+    (title, size): (&str, u32),
+    subtitle: &str,
+    left: i32,
+) -> Result<DrawingArea<B, plotters::coord::Shift>, DrawingFailure>
+where
+    B::ErrorType: 'static,
+{
+    area.fill(&WHITE)?;
+    let (head, body) = area.margin(24, 20, 24, 36).split_vertically(84);
+    head.draw_text(title, &text(size, INK), (left, 4))?;
+    head.draw_text(subtitle, &text(20, SOFT_INK), (left, 46))?;
+    Ok(body)
 }
 
 type Plane = Cartesian2d<RangedCoordf64, RangedCoordf64>;

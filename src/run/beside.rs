@@ -143,7 +143,8 @@ fn run_one(task: &Task, command: &str, section: &Section, whole: &Progress) -> D
 
 /// Bytes that a case takes for each voxel of its scan: copies of density and labels, masks and distances.
 const BYTES_PER_VOXEL: f64 = 24.0;
-/// Bytes for each hexahedron and for each quadratic tetrahedron, solver and fields together.
+/// Bytes for each hexahedron and for each quadratic tetrahedron, solver and fields together. Judged with room to spare: the demo's 208 000
+/// hexahedra take 610 MiB with everything, and 60 000 tetrahedra are to take less than 2 GB.
 const BYTES_PER_HEXAHEDRON: f64 = 3500.0;
 const BYTES_PER_TETRAHEDRON: f64 = 40_000.0;
 

@@ -7,7 +7,7 @@ use super::Sweep;
 use crate::plan::Plan;
 use crate::report::figure::{DrawingFailure, Figure};
 use crate::report::plot::{
-    BLUE_INK, FAINT, INK, RED_INK, SOFT_INK, text, trimmed, use_bundled_font,
+    BLUE_INK, FAINT, INK, RED_INK, SOFT_INK, below_heading, text, trimmed, use_bundled_font,
 };
 
 /// What the figure shows.
@@ -86,11 +86,7 @@ impl Figure for SweepFigure {
         } else {
             1.0
         };
-        area.fill(&WHITE)?;
-        let area = area.margin(24, 20, 24, 36);
-        let (head, body) = area.split_vertically(84);
-        head.draw_text(&self.title, &text(30, INK), (92, 4))?;
-        head.draw_text(&self.subtitle, &text(20, SOFT_INK), (92, 46))?;
+        let body = below_heading(area, (&self.title, 30), &self.subtitle, 92)?;
         let mut chart = ChartBuilder::on(&body)
             .x_label_area_size(72)
             .y_label_area_size(92)

@@ -6,7 +6,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::budget::Budget;
 use crate::report::figure::{DrawingFailure, Figure};
 use crate::report::plot::{
-    BLUE_INK, FAINT, INK, RED_INK, SOFT_INK, text, trimmed, use_bundled_font,
+    BLUE_INK, FAINT, INK, RED_INK, SOFT_INK, below_heading, text, trimmed, use_bundled_font,
 };
 
 /// Pixels of the figure's width, of a row, and of what stands above and below the rows.
@@ -78,11 +78,7 @@ impl Figure for TornadoFigure {
         B::ErrorType: 'static,
     {
         use_bundled_font()?;
-        area.fill(&WHITE)?;
-        let area = area.margin(24, 20, 24, 36);
-        let (head, body) = area.split_vertically(84);
-        head.draw_text(&self.title, &text(30, INK), (20, 4))?;
-        head.draw_text(&self.subtitle, &text(20, SOFT_INK), (20, 46))?;
+        let body = below_heading(area, (&self.title, 30), &self.subtitle, 20)?;
         let least = self.bars.iter().map(|bar| bar.low.1).fold(0.0, f64::min);
         let most = self.bars.iter().map(|bar| bar.high.1).fold(0.0, f64::max);
         // Beside every bar its setting is written.
