@@ -25,7 +25,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 use solver::Device;
 
-use self::cohort::{Bone, Cohort, RowLeftOut};
+use self::cohort::{Cohort, RowLeftOut};
 use self::ranks::{BoneStatistics, Comparison, Friedman};
 use crate::cohort::{OPERATORS_FILE, OperatorPair, read_operators};
 use crate::exit::{EndWith as _, Failure, Kind};
@@ -93,48 +93,35 @@ impl Statistics {
 pub fn compare(request: &CompareRequest) -> anyhow::Result<Compared> {
     check_not_inside(&request.out, &request.results)?;
     let out = OutputDir::begin(&request.out, request.existing)?;
-    let rows = rows::read(&request.results)?;
-    let cohort = cohort::bones(&rows)
-        .map_err(anyhow::Error::from)
-        .with_context(|| request.results.display().to_string())?;
-    // The masks of several operators are compared where they are, by the cohort.
-    let beside = request.results.with_file_name(OPERATORS_FILE);
-    let operators = match beside.is_file() {
-        true => read_operators(&beside)
-            .and_then(checked)
-            .with_context(|| beside.display().to_string())
-            .kind(Kind::Input)?,
-        false => Vec::new(),
-    };
-    let statistics = Statistics::of(&cohort, &operators);
-    let bones = &cohort.bones;
+    let found = of_results(&request.results)?;
+    let statistics = &found.statistics;
+    let bones = &found.cohort.bones;
     let write = |name: &str, contents: &[u8]| {
         std::fs::write(out.join(name), contents).with_context(|| name.to_owned())
     };
-    let lines = table::lines(bones);
+    let lines = found.lines();
     write("table3.csv", &table::to_csv(&lines)?)?;
     write("table3.md", table::to_markdown(&lines).as_bytes())?;
     write("cases.csv", &table::cases_csv(bones)?)?;
-    let json = serde_json::to_string_pretty(&statistics)? + "\n";
+    let json = serde_json::to_string_pretty(statistics)? + "\n";
     write("statistics.json", json.as_bytes())?;
-    draw(out.path(), bones, &statistics)?;
+    for (name, figure) in found.figures() {
+        figure.write(out.path(), name)?;
+    }
     write("plan.toml", plan().as_bytes())?;
     let mut provenance = Provenance::of_this_process("compare", request.device);
     provenance.add_input("results", &request.results)?;
-    if beside.is_file() {
+    if let Some(beside) = operators_beside(&request.results) {
         provenance.add_input("operators", &beside)?;
     }
     write(PROVENANCE_FILE, provenance.to_json()?.as_bytes())?;
-    let summary = statistics
-        .bones
-        .iter()
-        .map(|(name, bone)| sentence(name, bone));
+    let summary = found.sentences();
     let left = statistics.rows_left_out.len();
     let left = (left > 0).then(|| {
         format!("rows left out: {left}; they stand under rows_left_out in statistics.json")
     });
     Ok(Compared {
-        summary: summary.chain(left).collect(),
+        summary: summary.into_iter().chain(left).collect(),
         out: out.finish()?,
     })
 }
@@ -166,14 +153,128 @@ fn checked(pairs: Vec<OperatorPair>) -> anyhow::Result<Vec<OperatorPair>> {
     Ok(pairs)
 }
 
-fn draw(folder: &Path, bones: &[Bone], statistics: &Statistics) -> anyhow::Result<()> {
-    figures::LoadFigure { bones, statistics }.write(folder, "figure2")?;
-    figures::BlandAltmanFigure::of(bones, statistics).write(folder, "bland_altman")?;
-    figures::ScatterFigure::of(bones, statistics).write(folder, "scatter")?;
-    sensitivity_figure::SensitivityFigure { bones }.write(folder, "sensitivity")?;
-    match operator_figure::OperatorFigure::of(statistics) {
-        Some(figure) => figure.write(folder, "operators"),
-        None => Ok(()),
+/// Where the masks of several operators are compared: by the cohort, beside its results.
+fn operators_beside(results: &Path) -> Option<PathBuf> {
+    let beside = results.with_file_name(OPERATORS_FILE);
+    beside.is_file().then_some(beside)
+}
+
+/// What a table of results says about its masks.
+#[derive(Clone, Debug)]
+pub struct Results {
+    /// Every row of the table.
+    pub rows: Vec<rows::Row>,
+    /// The cases by bone.
+    pub cohort: Cohort,
+    /// The tests between masks.
+    pub statistics: Statistics,
+}
+
+/// Reads a table of results, and the table of the operators beside it.
+///
+/// # Errors
+/// A [`Failure`] of kind input for either table.
+pub fn of_results(results: &Path) -> anyhow::Result<Results> {
+    let rows = rows::read(results)?;
+    let cohort = cohort::bones(&rows)
+        .map_err(anyhow::Error::from)
+        .with_context(|| results.display().to_string())?;
+    let operators = match operators_beside(results) {
+        Some(beside) => read_operators(&beside)
+            .and_then(checked)
+            .with_context(|| beside.display().to_string())
+            .kind(Kind::Input)?,
+        None => Vec::new(),
+    };
+    let statistics = Statistics::of(&cohort, &operators);
+    Ok(Results {
+        rows,
+        cohort,
+        statistics,
+    })
+}
+
+impl Results {
+    /// The rows of Table 3.
+    pub fn lines(&self) -> Vec<table::Line> {
+        table::lines(&self.cohort.bones)
+    }
+
+    /// A sentence per bone on its test between masks.
+    pub fn sentences(&self) -> Vec<String> {
+        self.statistics
+            .bones
+            .iter()
+            .map(|(name, bone)| sentence(name, bone))
+            .collect()
+    }
+
+    /// Name and SVG of every figure.
+    ///
+    /// # Errors
+    /// When one cannot be drawn.
+    pub fn drawn(&self) -> anyhow::Result<Vec<(&'static str, String)>> {
+        self.figures()
+            .into_iter()
+            .map(|(name, figure)| Ok((name, figure.svg()?)))
+            .collect()
+    }
+
+    fn figures(&self) -> Vec<(&'static str, ComparisonFigure<'_>)> {
+        use ComparisonFigure as Of;
+        let (bones, statistics) = (&self.cohort.bones[..], &self.statistics);
+        let mut figures = vec![
+            (
+                "figure2",
+                Of::Loads(figures::LoadFigure { bones, statistics }),
+            ),
+            (
+                "bland_altman",
+                Of::BlandAltman(figures::BlandAltmanFigure::of(bones, statistics)),
+            ),
+            (
+                "scatter",
+                Of::Scatter(figures::ScatterFigure::of(bones, statistics)),
+            ),
+            (
+                "sensitivity",
+                Of::Sensitivity(sensitivity_figure::SensitivityFigure { bones }),
+            ),
+        ];
+        let operators = operator_figure::OperatorFigure::of(statistics);
+        figures.extend(operators.map(|figure| ("operators", Of::Operators(figure))));
+        figures
+    }
+}
+
+/// Any figure of a comparison.
+enum ComparisonFigure<'a> {
+    Loads(figures::LoadFigure<'a>),
+    BlandAltman(figures::BlandAltmanFigure<'a>),
+    Scatter(figures::ScatterFigure<'a>),
+    Sensitivity(sensitivity_figure::SensitivityFigure<'a>),
+    Operators(operator_figure::OperatorFigure<'a>),
+}
+
+impl ComparisonFigure<'_> {
+    fn write(&self, folder: &Path, name: &str) -> anyhow::Result<()> {
+        match self {
+            Self::Loads(figure) => figure.write(folder, name),
+            Self::BlandAltman(figure) => figure.write(folder, name),
+            Self::Scatter(figure) => figure.write(folder, name),
+            Self::Sensitivity(figure) => figure.write(folder, name),
+            Self::Operators(figure) => figure.write(folder, name),
+        }
+    }
+
+    fn svg(&self) -> anyhow::Result<String> {
+        match self {
+            Self::Loads(figure) => figure.svg(),
+            Self::BlandAltman(figure) => figure.svg(),
+            Self::Scatter(figure) => figure.svg(),
+            Self::Sensitivity(figure) => figure.svg(),
+            Self::Operators(figure) => figure.svg(),
+        }
     }
 }
 

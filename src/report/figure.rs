@@ -25,17 +25,25 @@ pub trait Figure {
     where
         B::ErrorType: 'static;
 
-    /// Writes the figure as SVG.
+    /// The figure as SVG.
     ///
     /// # Errors
-    /// When the figure cannot be drawn or the file cannot be written.
-    fn write_svg(&self, path: &Path) -> anyhow::Result<()> {
+    /// When the figure cannot be drawn.
+    fn svg(&self) -> anyhow::Result<String> {
         let mut text = String::new();
         {
             let area = SVGBackend::with_string(&mut text, self.size()).into_drawing_area();
             self.draw(&area).map_err(not_drawn)?;
         }
-        std::fs::write(path, text).with_context(|| path.display().to_string())
+        Ok(text)
+    }
+
+    /// Writes the figure as SVG.
+    ///
+    /// # Errors
+    /// When the figure cannot be drawn or the file cannot be written.
+    fn write_svg(&self, path: &Path) -> anyhow::Result<()> {
+        std::fs::write(path, self.svg()?).with_context(|| path.display().to_string())
     }
 
     /// Writes the figure as PNG.

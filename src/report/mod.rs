@@ -5,6 +5,7 @@ pub mod curve;
 pub mod endplate_figure;
 pub mod figure;
 pub mod html;
+pub mod landmarks;
 pub mod plot;
 pub mod result_json;
 pub mod surface_figure;
@@ -18,6 +19,7 @@ pub use calibration_figure::CalibrationFigure;
 pub use curve::CurvePoint;
 pub use endplate_figure::EndplateFigure;
 pub use figure::Figure;
+pub use landmarks::Landmarks;
 pub use plot::CurveFigure;
 pub use result_json::{
     Check, CheckStatus, DensityStatistics, MeshStatistics, RunOutcome, RunResult, status_word,

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 pub use calibration::fit::{Check, CheckStatus};
 
+use super::landmarks::Landmarks;
 use crate::plan::{Basis, Bone, Criterion, Level, MeshKind, Side};
 use crate::progress::Timings;
 use crate::risk::Risk;
@@ -124,6 +125,8 @@ pub struct RunResult {
     pub pistoia_load_n: Option<f64>,
     /// Height of the bone along the load, mm.
     pub bone_height_mm: Option<f64>,
+    /// Where the parts of the bone are; `null` where the load needs none.
+    pub landmarks: Option<Landmarks>,
     /// Magnitude of the sum of all reactions over the force.
     pub force_balance: Option<f64>,
     /// The mesh.

@@ -5,6 +5,7 @@ use crate::output_dir::Existing;
 use crate::plan::{Basis, Bone, CalibrationSpec, Criterion, MeshKind, Side, Subject};
 use crate::progress::Timings;
 use crate::protocol::Protocol;
+use crate::report::landmarks::FemurPoints;
 use crate::risk::Risk;
 
 pub(super) fn plan() -> Plan {
@@ -54,6 +55,15 @@ fn result(curve: &[CurvePoint]) -> RunResult {
         linear_strength_n: None,
         pistoia_load_n: None,
         bone_height_mm: None,
+        landmarks: Some(Landmarks::Femur(FemurPoints {
+            head_centre_lps_mm: [20.0, -10.0, 60.5],
+            head_radius_mm: 23.25,
+            neck_direction_lps: [0.6, 0.0, 0.8],
+            neck_shaft_angle_deg: 128.5,
+            shaft_distal_lps_mm: [0.0, 0.0, -80.0],
+            shaft_proximal_lps_mm: [0.0, 0.0, 70.0],
+            lesser_trochanter_level_lps_mm: None,
+        })),
         force_balance: Some(f64::NAN),
         mesh: MeshStatistics {
             kind: MeshKind::Hex,

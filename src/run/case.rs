@@ -25,8 +25,8 @@ use crate::plan::{
 };
 use crate::pose::Posed;
 use crate::progress::Progress;
-use crate::report::EndplateFigure;
 use crate::report::result_json::{Check, CheckStatus};
+use crate::report::{EndplateFigure, Landmarks};
 use crate::segment::write_labels;
 
 /// A label that covers more of the body's surface than this is its cortex; pedicles cover about a tenth.
@@ -342,6 +342,12 @@ impl Case {
             Bone::Femur => self.labels.map(|&label| label != 0),
             Bone::Vertebra => self.labels.select(&plan.subject.label),
         }
+    }
+
+    /// The landmarks that the model is built by.
+    pub fn landmarks(&self) -> Option<Landmarks> {
+        let of_femur = self.femur.as_ref().map(Landmarks::from);
+        of_femur.or_else(|| self.vertebra.as_ref().map(Landmarks::from))
     }
 
     fn add(&mut self, check: anatomy::Check) {

@@ -222,6 +222,7 @@ pub(crate) fn run_into(
         linear_strength_n: found.linear_strength_n,
         pistoia_load_n,
         bone_height_mm: model.bone_height_mm,
+        landmarks: case.landmarks(),
         force_balance: outcome::worst_balance(&response),
         mesh: statistics,
         density,

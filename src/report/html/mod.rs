@@ -5,7 +5,9 @@
 //! `result.json` is needed. Any other part whose files cannot be read says so in its place: a report must not cost the
 //! result that it describes.
 
+mod cohort;
 mod literature;
+mod marks;
 mod markup;
 mod model;
 mod packing;
@@ -160,6 +162,13 @@ pub fn page_of(directory: &Path) -> anyhow::Result<String> {
         parts.extend(sections(run));
     }
     let mut shown = Vec::new();
+    if let Some(html) = cohort::comparison(directory).transpose() {
+        shown.push(section(
+            "comparison",
+            "Masks compared",
+            &or_reason(directory, html),
+        ));
+    }
     for table in &TABLES {
         if let Some(html) = tables::file(directory, table).transpose() {
             let id = table.file.trim_end_matches(".csv");
@@ -232,7 +241,12 @@ fn sections(run: Run) -> Vec<String> {
     if let Err(error) = run.curve {
         view += &or_reason(Err(error.context("the forces of the increments")));
     }
-    let mut found = or_reason(slices::slices(directory, &bone, load.as_ref()));
+    let mut found = or_reason(slices::slices(
+        directory,
+        &bone,
+        load.as_ref(),
+        &marks::marks(result),
+    ));
     if let Ok(bytes) = std::fs::read(directory.join("endplates.png")) {
         found += &picture(
             "image/png",

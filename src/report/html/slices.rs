@@ -11,6 +11,7 @@ use flate2::{Compression, Crc};
 use imaging::{Grid, LabelMap};
 use nalgebra::Vector3;
 
+use super::marks::Mark;
 use super::markup::{data_uri, escape, note};
 
 /// Grey levels run over this range, mg/cm³: soft tissue to cortical bone.
@@ -67,7 +68,12 @@ const VIEWS: [View; 3] = [
 ///
 /// # Errors
 /// An image of the directory cannot be read, the two do not fit together, or the mask is empty.
-pub(super) fn slices(directory: &Path, bone: &str, load: Option<&Load>) -> anyhow::Result<String> {
+pub(super) fn slices(
+    directory: &Path,
+    bone: &str,
+    load: Option<&Load>,
+    marks: &[Mark],
+) -> anyhow::Result<String> {
     let labels = imaging::read_labels(&directory.join("mask.nii.gz"))?;
     let (low, high, centre) = extent(&labels).context("mask.nii.gz holds no bone")?;
     let grid = labels.grid.clone();
@@ -89,14 +95,16 @@ pub(super) fn slices(directory: &Path, bone: &str, load: Option<&Load>) -> anyho
             let level = (f64::from(density.at(i, j, k)) - from) / (to - from);
             (255.0 * level.clamp(0.0, 1.0)).round() as u8
         });
-        html += &plane.draw(view, &grid, bone, &grey, mask, load)?;
+        html += &plane.draw(view, &grid, bone, &grey, mask, load, marks)?;
     }
     html += "</div>\n";
     Ok(html
         + &note(&format!(
             "Through the middle of the bone ({bone}). Grey from {from:.0} to {to:.0} mg/cm³; the outline is the mask that was \
              meshed. R, L, A, P, I, S: the patient's right, left, front, back, foot, head. All three at one scale. The arrow is \
-             the load on the middle of the loaded nodes, the square the middle of those held against it, both laid onto the slice."
+             the load on the middle of the loaded nodes, the square the middle of those held against it, both laid onto the slice. \
+             Dashed, where found: the sphere of the femoral head, the axes of neck and shaft (laid onto the slice), and the planes \
+             of the endplates (where the slice cuts them)."
         )))
 }
 
@@ -215,6 +223,7 @@ impl Plane {
         grey: &[u8],
         mask: &[bool],
         load: Option<&Load>,
+        marks: &[Mark],
     ) -> anyhow::Result<String> {
         let (columns, rows) = (self.across.count, self.down.count);
         let (width, height) = (self.across.length_mm(), self.down.length_mm());
@@ -231,6 +240,7 @@ impl Plane {
             self.down.spacing_mm,
             outline(mask, columns, rows),
         );
+        self.draw_marks(&mut svg, grid, marks)?;
         if let Some(load) = load {
             self.draw_load(&mut svg, grid, load)?;
         }
@@ -262,14 +272,39 @@ impl Plane {
         Ok(svg)
     }
 
+    /// Where a point of the world lies on the picture, mm.
+    fn place(&self, grid: &Grid, world: Vector3<f64>) -> [f64; 2] {
+        let index = grid.to_index(world);
+        [self.across, self.down].map(|side| side.place_mm(index[side.axis]))
+    }
+
+    fn draw_marks(&self, svg: &mut String, grid: &Grid, marks: &[Mark]) -> anyhow::Result<()> {
+        let through = 3 - self.across.axis - self.down.axis;
+        let across = grid.direction.column(through).into();
+        for mark in marks {
+            if let Mark::Sphere {
+                centre_mm,
+                radius_mm,
+            } = mark
+            {
+                let [x, y] = self.place(grid, *centre_mm);
+                writeln!(
+                    svg,
+                    "<circle class=\"mark\" cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{radius_mm:.2}\"/>"
+                )?;
+            } else if let Some(ends) = mark.ends(across) {
+                let [[x, y], [to_x, to_y]] = ends.map(|end| self.place(grid, end));
+                writeln!(
+                    svg,
+                    "<path class=\"mark\" d=\"M{x:.2} {y:.2}L{to_x:.2} {to_y:.2}\"/>"
+                )?;
+            }
+        }
+        Ok(())
+    }
+
     fn draw_load(&self, svg: &mut String, grid: &Grid, load: &Load) -> anyhow::Result<()> {
-        let place = |world: Vector3<f64>| {
-            let index = grid.to_index(world);
-            [
-                self.across.place_mm(index[self.across.axis]),
-                self.down.place_mm(index[self.down.axis]),
-            ]
-        };
+        let place = |world| self.place(grid, world);
         let tip = place(load.at_mm);
         let along = place(load.at_mm + load.direction);
         let (dx, dy) = (along[0] - tip[0], along[1] - tip[1]);
@@ -420,7 +455,11 @@ mod tests {
             direction: Vector3::new(0.0, 0.0, -1.0),
             held_mm: Some(middle([8.0, 7.5, 0.0])),
         };
-        let html = slices(dir.path(), "right femur", Some(&load)).unwrap();
+        let head = Mark::Sphere {
+            centre_mm: middle([8.0, 7.5, 6.5]),
+            radius_mm: 1.5,
+        };
+        let html = slices(dir.path(), "right femur", Some(&load), &[head]).unwrap();
         let figures: Vec<&str> = html.split("<figure").skip(1).collect();
         // Left, right, top, bottom; columns and rows of the outline.
         for (figure, letters, sides) in [
@@ -441,6 +480,17 @@ mod tests {
         // The load comes from the head down to the bone; what is held lies at the foot.
         assert!(figures[0].contains("L1.50 1.00M"), "{}", figures[0]);
         assert!(figures[0].contains("<rect class=\"load\" x=\"-0.50\" y=\"5.50\""));
+        // The head lies where the load is; 2 voxels of the axial slice are in front of it.
+        assert!(
+            figures[0].contains("cx=\"1.50\" cy=\"1.00\" r=\"1.50\""),
+            "{}",
+            figures[0]
+        );
+        assert!(
+            figures[2].contains("cx=\"1.50\" cy=\"1.00\""),
+            "{}",
+            figures[2]
+        );
         // Along the axial slice's line of sight there is no arrow.
         assert!(!figures[2].contains("<path class=\"load\""));
     }

@@ -300,12 +300,39 @@ fn a_cohort_is_a_table_whose_names_stay_as_they_are() {
     ] {
         assert!(html.contains(&format!("<td>{cell}</td>")), "{cell}");
     }
+    assert!(
+        html.contains("Analyses: 1 (1 done)."),
+        "no count of statuses"
+    );
     // The table of `run --level all` has other columns.
     let text = "level,label,status,failure_load_n,outcome,reason\nL1,20,done,4000,linear,\n";
     std::fs::write(dir.path().join("results.csv"), text).unwrap();
     let html = page_of(dir.path()).unwrap();
     assert!(html.contains("<th>label</th>") && html.contains("<td>20</td>"));
-    assert!(!html.contains("<th>case</th>"));
+    assert!(!html.contains("<th>case</th>") && !html.contains("Masks compared"));
+}
+
+#[test]
+fn a_cohort_shows_its_masks_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "case,variant,bone,status,failure_load_n,dice\n\
+                a,manual,femur,done,4000,\na,automatic,femur,done,4200,0.98\n\
+                b,manual,femur,done,5000,\nb,automatic,femur,done,4500,0.96\n\
+                c,manual,femur,refused,,\n";
+    std::fs::write(dir.path().join("results.csv"), text).unwrap();
+    let html = page_of(dir.path()).unwrap();
+    // +5 and -10 %: mean of |d| 7.5, SD 3.54; mean of d -2.5, SD 10.61.
+    for words in [
+        "Analyses: 5 (4 done, 1 refused).",
+        "<td>0.970 ± 0.014</td>",
+        "<td>350 ± 212</td>",
+        "<td>7.50 ± 3.54</td>",
+        "<td>-2.50 ± 10.61</td>",
+        "alt=\"figure2\"",
+        "alt=\"bland_altman\"",
+    ] {
+        assert!(html.contains(words), "{words}");
+    }
 }
 
 #[test]
