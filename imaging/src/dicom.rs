@@ -28,8 +28,9 @@ mod write;
 
 use std::path::Path;
 
-pub use self::series::{Series, SeriesSummary, list_series, patient, read_series};
-pub(crate) use self::series::{describe, is_dicom};
+pub use self::series::{
+    Series, SeriesSummary, describe, is_dicom, list_series, patient, read_series,
+};
 pub use self::write::{SliceFacts, write_series};
 
 /// What padding below it becomes, HU: the lowest value of the 12-bit scale of CT, which scanners

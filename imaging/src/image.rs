@@ -117,7 +117,7 @@ fn read_header(path: &Path) -> Result<Header> {
 /// As [`read_image`], except for faults in the voxels.
 pub fn describe(path: &Path) -> Result<Info> {
     if dicom::is_dicom(path) {
-        return dicom::describe(path);
+        return dicom::describe(path, &dicom::Options::default());
     }
     read_header(path).map(|header| header.info)
 }

@@ -38,7 +38,7 @@ REFUSED = {
     PYDICOM + "image_dfl.dcm": "is a secondary capture",
     PYDICOM + "liver_1frame.dcm": "is a Segmentation Storage",
     PYDICOM + "nested_priv_SQ.dcm": "DICOM without SOPClassUID",
-    # It begins with group 40: nothing tells it from any other file.
+    # A stray byte stands before its first element.
     PYDICOM + "no_meta.dcm": "is no DICOM file",
     PYDICOM + "priv_SQ.dcm": "DICOM without SOPClassUID",
     PYDICOM + "rtdose.dcm": "is a RT Dose Storage",

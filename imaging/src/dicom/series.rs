@@ -100,7 +100,7 @@ struct Found {
 
 /// Whether a path is to be read as DICOM: a directory, a series of one, or a file that begins as
 /// DICOM files do and whose name is that of no other image format.
-pub(crate) fn is_dicom(path: &Path) -> bool {
+pub fn is_dicom(path: &Path) -> bool {
     let (place, series) = split_series(path);
     if place.is_dir() || series.is_some() {
         return true;
@@ -425,8 +425,12 @@ impl Ready {
     }
 }
 
-pub(crate) fn describe(path: &Path) -> Result<Info> {
-    Ok(Ready::new(path, Options::default())?.info())
+/// What the headers of a series say of its volume, without reading its pixels.
+///
+/// # Errors
+/// As [`read_series`], except for faults of the pixels.
+pub fn describe(path: &Path, options: &Options) -> Result<Info> {
+    Ok(Ready::new(path, *options)?.info())
 }
 
 /// Reads a series: `path` is a directory with one CT series, `DIR#SERIES` by number or UID, or a
