@@ -98,12 +98,15 @@ impl Repair {
                         let y = first_j + j as f64 - self.shear[1] * h;
                         self.sample(slices, slice, x, y)
                     };
-                    let value = match (at(below), at(above)) {
-                        (_, Some(high)) if weight >= 1.0 => high,
-                        (Some(low), _) if weight <= 0.0 => low,
-                        (Some(low), Some(high)) => low + (high - low) * weight,
-                        (low, high) => low.or(high).unwrap_or(f64::from(outside)),
+                    // Where only one of the two slices reaches, nothing is known between them.
+                    let value = if weight >= 1.0 {
+                        at(above)
+                    } else {
+                        at(below)
+                            .zip(at(above))
+                            .map(|(low, high)| low + (high - low) * weight)
                     };
+                    let value = value.unwrap_or(f64::from(outside));
                     repaired.push(value as f32);
                 }
             }
