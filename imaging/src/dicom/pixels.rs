@@ -19,7 +19,7 @@ use crate::payload::format_error;
 use fragments::Span;
 
 /// Frames this small are unpacked whatever their packed size, bytes.
-const ALWAYS: u64 = 16 << 20;
+const ALWAYS: u64 = 2 << 20;
 /// The most a byte of a packed frame unpacks to. An empty 512 x 512 slice in JPEG 2000 takes about
 /// 150 bytes, a ratio of 3500; no real slice comes near.
 const MOST_PER_BYTE: u64 = 4096;
