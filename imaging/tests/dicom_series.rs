@@ -513,7 +513,8 @@ fn packed_frames_are_unpacked() {
     let unsigned = |n: usize| pattern(n) + 1200;
     let eight = |n: usize| pattern(n).rem_euclid(256);
     type Value<'a> = &'a dyn Fn(usize) -> i64;
-    let streams: [(&[u8], &str, [u16; 2], Value, i64); 7] = [
+    type Stream<'a> = (&'a [u8], &'a str, [u16; 2], Value<'a>, i64);
+    let streams: [Stream; 7] = [
         (
             include_bytes!("data/streams/signed.jpll"),
             uids::JPEG_LOSSLESS_SV1,
