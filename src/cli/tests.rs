@@ -231,6 +231,21 @@ fn a_plan_repeats_a_run_and_options_change_it() {
 }
 
 #[test]
+fn repair_is_part_of_the_plan() {
+    let options = "--ct slices --bone femur --mask m.nii --label 1 --calibration density --out o";
+    let plan = |more: &str| run_request(&format!("{options} {more}")).unwrap().plan;
+    assert!(!plan("").subject.repair && !plan("").to_toml().contains("repair"));
+    let repaired = plan("--repair");
+    assert!(repaired.subject.repair);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("plan.toml");
+    std::fs::write(&file, repaired.to_toml()).unwrap();
+    let again = format!("--plan {}", file.display());
+    assert!(plan(&again).subject.repair);
+    assert!(!plan(&format!("{again} --repair=false")).subject.repair);
+}
+
+#[test]
 fn calibrations_reach_the_plan() {
     let with = |spec: &str| {
         let options = FEMUR.replace("density", spec);

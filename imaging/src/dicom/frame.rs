@@ -225,7 +225,12 @@ fn other(root: &Dataset, has_pixels: bool) -> Option<Other> {
         "" => Some(Other::Class(
             "DICOM without SOPClassUID, and no CT or MR by its Modality".into(),
         )),
-        class if class.starts_with(uids::SECONDARY_CAPTURE_IMAGE_STORAGE) => {
+        // The class and its multi-frame kin, 1.2.840.10008.5.1.4.1.1.7 and .7.N.
+        class
+            if class
+                .strip_prefix(uids::SECONDARY_CAPTURE_IMAGE_STORAGE)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) =>
+        {
             Some(Other::SecondaryCapture(name))
         }
         _ => Some(Other::Class(name)),
