@@ -154,7 +154,11 @@ pub fn fingerprint(role: &str, path: &Path) -> anyhow::Result<InputFile> {
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     if path.is_dir() {
         for entry in std::fs::read_dir(path)? {
-            collect(&entry?.path(), files)?;
+            let entry = entry?;
+            // As the reader of series: links to folders are not followed.
+            if !(entry.file_type()?.is_symlink() && entry.path().is_dir()) {
+                collect(&entry.path(), files)?;
+            }
         }
         return Ok(());
     }

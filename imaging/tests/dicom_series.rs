@@ -130,6 +130,12 @@ fn a_series_is_found_among_other_files() {
     read.grid.check_same(&image(SIZE).grid).unwrap();
     assert_eq!(read.voxels, image(SIZE).voxels);
     assert_eq!(list_series(place).unwrap().len(), 1);
+    // A link that leads round in a circle.
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(place, place.join("PAT/again")).unwrap();
+        assert_eq!(read_image(place).unwrap().voxels, image(SIZE).voxels);
+    }
 }
 
 #[test]

@@ -128,8 +128,11 @@ fn files_below(place: &Path) -> Result<Vec<PathBuf>> {
             ));
         }
         for entry in std::fs::read_dir(folder).map_err(|e| io_error(folder, e))? {
-            let path = entry.map_err(|e| io_error(folder, e))?.path();
-            if path.is_dir() {
+            let entry = entry.map_err(|e| io_error(folder, e))?;
+            let kind = entry.file_type().map_err(|e| io_error(folder, e))?;
+            let path = entry.path();
+            // A link to a file is that file; one to a folder could lead round in a circle.
+            if kind.is_dir() {
                 collect(&path, depth + 1, files)?;
             } else if path.is_file() {
                 files.push(path);
