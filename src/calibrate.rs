@@ -38,9 +38,9 @@ pub fn for_subject(subject: &Subject, ct: &Volume<f32>) -> anyhow::Result<Calibr
             match &subject.phantom_ct {
                 None => by_phantom(model, rods, ct),
                 Some(path) => {
-                    let scan =
-                        imaging::read_volume(Path::new(path)).context("the phantom's scan")?;
-                    by_phantom(model, rods, &scan)
+                    let scan = crate::ct::read(Path::new(path), subject.repair)
+                        .context("the phantom's scan")?;
+                    by_phantom(model, rods, &scan.volume)
                 }
             }
         }

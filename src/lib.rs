@@ -7,6 +7,7 @@ pub mod calibrate;
 pub mod cli;
 pub mod cohort;
 pub mod compare;
+pub mod ct;
 pub mod evaluate;
 pub mod exit;
 pub mod export;

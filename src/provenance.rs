@@ -1,7 +1,7 @@
 //! Where a result comes from: inputs by their SHA-256, program, machine, date, command line.
 //!
-//! Nothing here is read from an image header, so no patient's name can get in. Directories are cut from
-//! the command line, because they too are often named after patients.
+//! Of a scan's header only what [`crate::ct::acquisition_json`] lists is here: no patient's name, number or birth date, no free text
+//! of a study. Directories are cut from the command line, because they too are often named after patients.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use solver::Device;
 
@@ -40,6 +41,9 @@ pub struct Provenance {
     pub command_line: Vec<String>,
     /// Every input.
     pub inputs: Vec<InputFile>,
+    /// How the scans were acquired, by role, where their format says it, and what was done to them beyond reading (`notes`).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub acquisition: BTreeMap<String, Map<String, Value>>,
     /// SHA-256 of the network weights by name; empty when no network was used.
     pub weights: BTreeMap<String, String>,
     /// Vector instructions of this machine that the program can use.
@@ -64,6 +68,7 @@ impl Provenance {
                 .map(|argument| without_directories(&argument.to_string_lossy()))
                 .collect(),
             inputs: Vec::new(),
+            acquisition: BTreeMap::new(),
             weights: BTreeMap::new(),
             instruction_set: instruction_set(),
             threads: rayon::current_num_threads(),
@@ -82,6 +87,20 @@ impl Provenance {
         Ok(())
     }
 
+    /// Adds how a scan was acquired; nothing where its format does not say it.
+    pub fn add_acquisition(
+        &mut self,
+        role: &str,
+        acquisition: Option<&imaging::dicom::Acquisition>,
+        notes: &[String],
+    ) {
+        if let Some(acquisition) = acquisition {
+            let mut facts = crate::ct::acquisition_json(acquisition);
+            facts.insert("notes".to_owned(), notes.into());
+            self.acquisition.insert(role.to_owned(), facts);
+        }
+    }
+
     /// The file.
     ///
     /// # Errors
@@ -96,6 +115,8 @@ impl Provenance {
 /// # Errors
 /// A [`crate::exit::Failure`] of kind input when it cannot be read.
 pub fn fingerprint(role: &str, path: &Path) -> anyhow::Result<InputFile> {
+    // Of `DIR#SERIES` all files of the directory count: which are of the series is for the reader to say.
+    let (path, _) = imaging::dicom::split_series(path);
     let mut files = Vec::new();
     collect(path, &mut files)
         .with_context(|| format!("{} cannot be read", path.display()))
@@ -133,7 +154,11 @@ pub fn fingerprint(role: &str, path: &Path) -> anyhow::Result<InputFile> {
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     if path.is_dir() {
         for entry in std::fs::read_dir(path)? {
-            collect(&entry?.path(), files)?;
+            let entry = entry?;
+            // As the reader of series: links to folders are not followed.
+            if !(entry.file_type()?.is_symlink() && entry.path().is_dir()) {
+                collect(&entry.path(), files)?;
+            }
         }
         return Ok(());
     }

@@ -20,8 +20,10 @@ use crate::progress::Progress;
 /// What is to be segmented, by what, and where the result goes.
 #[derive(Clone, Debug)]
 pub struct SegmentRequest {
-    /// The channels of the scan, one file each.
+    /// The channels of the scan, one file or DICOM directory each.
     pub channels: Vec<PathBuf>,
+    /// Whether gantry tilt and small gaps of a DICOM series are resampled.
+    pub repair: bool,
     /// The built-in networks of a bone, the folder of an nnU-Net v2 model, or that of the models of a task.
     pub model: ModelChoice,
     /// A task of TotalSegmentator, and the names of the classes wanted of it; all where there are none.
@@ -99,7 +101,7 @@ pub fn segment(request: &SegmentRequest, progress: &mut Progress) -> anyhow::Res
     let scan: Vec<Volume<f32>> = request
         .channels
         .iter()
-        .map(|path| imaging::read_volume(path))
+        .map(|path| crate::ct::read(path, request.repair).map(|ct| ct.volume))
         .collect::<Result<_, _>>()
         .context("the CT")?;
     progress.stage("model");

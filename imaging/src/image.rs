@@ -6,6 +6,7 @@
 //! | `.hdr`/`.img` (each also `.gz`) | NIfTI-1 and NIfTI-2 pairs | yes, by either name | no |
 //! | `.nrrd`, `.nhdr` | NRRD | raw, gzip, text | gzip |
 //! | `.mha`, `.mhd` | MetaImage | raw, zlib, text | zlib |
+//! | a directory, `DIR#SERIES`, `.dcm` | DICOM | see [`crate::dicom`] | [`crate::dicom::write_series`] |
 //!
 //! Every writer gives the same bytes for the same image, and the file appears under its name only
 //! when it is complete.
@@ -18,7 +19,7 @@ use crate::payload::{Payload, checked_count, format_error};
 use crate::scalar::{Scalar, for_each_type};
 pub use crate::scalar::{ScalarType, Voxels};
 use crate::volume::{LabelMap, Volume};
-use crate::{metaimage, nifti, nrrd};
+use crate::{dicom, metaimage, nifti, nrrd};
 
 /// An image as it stands in a file: grid (LPS), stored values and their linear scaling.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +95,7 @@ fn format_of(path: &Path) -> Result<Format> {
     } else {
         Err(format_error(
             path,
-            "the name does not end in an image format; .nii, .nii.gz, .nrrd, .nhdr, .mha and .mhd are supported",
+            "the name does not end in an image format, and the file is no DICOM; .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd and directories of DICOM slices are supported",
         ))
     }
 }
@@ -115,15 +116,21 @@ fn read_header(path: &Path) -> Result<Header> {
 /// # Errors
 /// As [`read_image`], except for faults in the voxels.
 pub fn describe(path: &Path) -> Result<Info> {
+    if dicom::is_dicom(path) {
+        return dicom::describe(path, &dicom::Options::default());
+    }
     read_header(path).map(|header| header.info)
 }
 
 /// Reads an image of any supported format (`.nii`, `.nii.gz`, `.hdr`/`.img`, `.nrrd`, `.nhdr`,
-/// `.mha`, `.mhd`).
+/// `.mha`, `.mhd`, DICOM as a directory or as a file).
 ///
 /// # Errors
 /// [`Error`] naming the file and what is wrong with it.
 pub fn read_image(path: &Path) -> Result<Image> {
+    if dicom::is_dicom(path) {
+        return dicom::read_series(path, &dicom::Options::default()).map(|series| series.image);
+    }
     let Header { info, payload } = read_header(path)?;
     let voxels = payload.read(info.grid.len())?;
     Ok(Image {

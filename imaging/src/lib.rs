@@ -9,6 +9,7 @@
 //! `i + ni * (j + nj * k)`: the first index runs fastest.
 
 pub mod components;
+pub mod dicom;
 pub mod distance;
 pub mod error;
 pub mod extrapolate;

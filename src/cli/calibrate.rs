@@ -15,9 +15,12 @@ use crate::report::{CalibrationFigure, CheckStatus, status_word};
 /// Calibrate a CT scan: from CT number to density
 #[derive(Clone, Debug, Args)]
 pub struct CalibrateArgs {
-    /// CT scan with the phantom
+    /// CT scan with the phantom, of any format that `run` reads
     #[arg(long, value_name = "SCAN")]
     ct: PathBuf,
+    /// Resample gantry tilt, uneven spacing and gaps of one or two slices of a DICOM series
+    #[arg(long)]
+    repair: bool,
     /// Phantom: a name, or a definition ending in .toml
     #[arg(long, value_name = "MODEL|FILE", required_unless_present = "internal")]
     phantom: Option<String>,
@@ -48,7 +51,11 @@ impl CalibrateArgs {
         }
         check_file(&self.out, self.overwrite)?;
         check_file(&figure_file, self.overwrite)?;
-        let ct = imaging::read_volume(&self.ct).context("the CT")?;
+        let scan = crate::ct::read(&self.ct, self.repair).context("the CT")?;
+        for note in &scan.notes {
+            globals.say(format!("the CT: {note}"));
+        }
+        let ct = scan.volume;
         let calibration = by_phantom(model, self.rods.as_ref(), &ct)?;
         let figure = CalibrationFigure {
             calibration: &calibration,

@@ -16,9 +16,19 @@ use crate::protocol::Protocol;
 /// The case and the method.
 #[derive(Clone, Debug, Args)]
 pub struct CaseArgs {
-    /// CT scan: .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd
+    /// CT scan: .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, a directory of DICOM slices, or DIR#SERIES by number or UID
     #[arg(long, value_name = "SCAN")]
     pub ct: PathBuf,
+    /// Resample gantry tilt, uneven spacing and gaps of one or two slices of a DICOM series, which are refused otherwise
+    // A value, so that a study's table has it as a column and an option can undo a plan.
+    #[arg(
+        long,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub repair: Option<bool>,
     /// Bone: femur or vertebra
     #[arg(long, required_unless_present = "plan")]
     pub bone: Option<Bone>,
@@ -126,6 +136,7 @@ impl CaseArgs {
         if !self.label.is_empty() {
             subject.label.clone_from(&self.label);
         }
+        subject.repair = self.repair.unwrap_or(subject.repair);
         subject.morph_unit = self.morph_unit.unwrap_or(subject.morph_unit);
         subject.morph_element = self.morph_element.unwrap_or(subject.morph_element);
     }

@@ -352,9 +352,9 @@ mod tests {
     #[test]
     fn columns_are_the_options_of_run() {
         let found = read(
-            "case,ct,bone,mask,label,calibration,body_weight_kg,set,morph,group,operator,side\n\
-             a,a/ct.nii.gz,femur,/m.nii,\"1,2\",\"line:0.8,5\",70,mesh.voxel_mm=3;load.increments=20,\"1,-1\",lesion,X,left\n\
-             b,ct.nii,femur,m.nii,1,density,,,,,,\n",
+            "case,ct,bone,mask,label,calibration,body_weight_kg,set,morph,group,operator,side,repair\n\
+             a,a/ct.nii.gz,femur,/m.nii,\"1,2\",\"line:0.8,5\",70,mesh.voxel_mm=3;load.increments=20,\"1,-1\",lesion,X,left,true\n\
+             b,ct.nii,femur,m.nii,1,density,,,,,,,\n",
         )
         .unwrap();
         let [a, b] = &found[..] else {
@@ -375,7 +375,8 @@ mod tests {
             (&[-1.0, 0.0, 1.0][..], "a_left_op-X")
         );
         assert_eq!((b.name().as_str(), b.morphs.as_slice()), ("b", &[0.0][..]));
-        assert!(b.request.is_ok());
+        assert!(request.plan.subject.repair);
+        assert!(!b.request.as_ref().unwrap().plan.subject.repair);
     }
 
     #[test]

@@ -56,6 +56,9 @@ pub struct SegmentArgs {
     /// CT scan; several times for a model with several channels
     #[arg(long, value_name = "SCAN", required = true)]
     ct: Vec<PathBuf>,
+    /// Resample gantry tilt, uneven spacing and gaps of one or two slices of a DICOM series; the labels are on the new grid
+    #[arg(long)]
+    repair: bool,
     /// builtin:femur, builtin:vertebra, or a model folder: nnU-Net v2's, or one of `train`; with --task, the folder that holds TotalSegmentator's Dataset folders
     #[arg(long, value_name = "builtin:BONE|DIR")]
     model: String,
@@ -113,6 +116,7 @@ impl SegmentArgs {
         };
         let request = SegmentRequest {
             channels: self.ct.clone(),
+            repair: self.repair,
             model,
             task: match &self.task {
                 None => None,

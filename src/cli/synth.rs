@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::Globals;
-use crate::exit::Failure;
 use crate::output_dir::Existing;
 use crate::run::{SynthFormat, SynthKind, SynthRequest};
 
@@ -40,7 +39,7 @@ pub struct SynthArgs {
     /// Calibration phantom under the patient: a name, a definition ending in .toml, or none
     #[arg(long, value_name = "MODEL|none", default_value = "mindways-model3-ct")]
     phantom: String,
-    /// Format of the scan
+    /// Format of the scan; dicom is a directory of slices
     #[arg(long, value_enum, default_value = "nifti")]
     format: FormatChoice,
     /// Directory of the patient
@@ -57,11 +56,7 @@ impl SynthArgs {
             FormatChoice::Nifti => SynthFormat::Nifti,
             FormatChoice::Nrrd => SynthFormat::Nrrd,
             FormatChoice::Mha => SynthFormat::MetaImage,
-            FormatChoice::Dicom => {
-                return Err(Failure::usage("writing DICOM is not available yet")
-                    .with_help("take --format nifti, nrrd or mha")
-                    .into());
-            }
+            FormatChoice::Dicom => SynthFormat::Dicom,
         };
         let phantom = match self.phantom.as_str() {
             "none" => None,

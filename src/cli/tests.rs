@@ -231,6 +231,21 @@ fn a_plan_repeats_a_run_and_options_change_it() {
 }
 
 #[test]
+fn repair_is_part_of_the_plan() {
+    let options = "--ct slices --bone femur --mask m.nii --label 1 --calibration density --out o";
+    let plan = |more: &str| run_request(&format!("{options} {more}")).unwrap().plan;
+    assert!(!plan("").subject.repair && !plan("").to_toml().contains("repair"));
+    let repaired = plan("--repair");
+    assert!(repaired.subject.repair);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("plan.toml");
+    std::fs::write(&file, repaired.to_toml()).unwrap();
+    let again = format!("--plan {}", file.display());
+    assert!(plan(&again).subject.repair);
+    assert!(!plan(&format!("{again} --repair=false")).subject.repair);
+}
+
+#[test]
 fn calibrations_reach_the_plan() {
     let with = |spec: &str| {
         let options = FEMUR.replace("density", spec);
@@ -328,6 +343,12 @@ fn solve_and_synth_are_read() {
         (request.phantom, request.format),
         (None, SynthFormat::MetaImage)
     );
+    let cli =
+        parse("osteoload synth femur --seed 7 --phantom none --format dicom --out o").unwrap();
+    let Command::Synth(args) = &cli.command else {
+        panic!()
+    };
+    assert_eq!(args.request().unwrap().format, SynthFormat::Dicom);
     let cli = parse("osteoload synth hip --seed 7 --phantom mindway --out o").unwrap();
     let Command::Synth(args) = &cli.command else {
         panic!()
@@ -387,6 +408,81 @@ fn info_says_what_an_image_is() {
     );
     assert_eq!(json["not_finite"], 1);
     assert!(text("").contains("4x3x2 voxels"));
+}
+
+/// A small synthetic series of DICOM slices.
+fn series(directory: &std::path::Path) -> std::path::PathBuf {
+    let grid = imaging::Grid::axis_aligned([6, 5, 4], [0.5, 0.75, 2.0]);
+    let values = (0..grid.len() as i16).collect();
+    let image = imaging::Image::new(grid, imaging::Voxels::I16(values)).unwrap();
+    let place = directory.join("slices");
+    let facts = imaging::dicom::SliceFacts::synthetic(7);
+    imaging::dicom::write_series(&place, &image, &facts).unwrap();
+    place
+}
+
+#[test]
+fn info_of_a_dicom_series_names_the_patient_only_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = series(dir.path());
+    let text = |options: &str| {
+        let cli = parse(&format!("osteoload info {} {options}", place.display())).unwrap();
+        let Command::Info(args) = &cli.command else {
+            panic!()
+        };
+        args.text().unwrap()
+    };
+    let plain = text("");
+    for line in [
+        "format     DICOM",
+        "slices     4 in 4 files",
+        "syntax     Explicit VR Little Endian",
+        "voltage    120 kV",
+        "kernel     SYNTHETIC",
+        "thickness  2 mm",
+    ] {
+        assert!(plain.contains(line), "{plain}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&text("--json")).unwrap();
+    assert_eq!(json["size"], serde_json::json!([6, 5, 4]));
+    assert_eq!(json["acquisition"]["tube_voltage_kv"], 120.0);
+    assert_eq!(
+        json["acquisition"]["contrast_agent"],
+        serde_json::Value::Null
+    );
+    for options in ["", "--json"] {
+        assert!(!text(options).contains("OsteoLoad^Synthetic"));
+    }
+    assert!(text("--patient").contains("patient    OsteoLoad^Synthetic"));
+    let json: serde_json::Value = serde_json::from_str(&text("--json --patient")).unwrap();
+    assert_eq!(json["patient"]["id"], "synthetic-7");
+}
+
+#[test]
+fn how_a_scan_was_acquired_goes_to_the_provenance_without_the_patient() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = series(dir.path());
+    let ct = crate::ct::read(&place, false).unwrap();
+    let mut provenance = crate::provenance::Provenance::of_this_process("run", solver::Device::Cpu);
+    provenance.add_acquisition("ct", ct.acquisition.as_ref(), &ct.notes);
+    provenance.add_input("ct", &place).unwrap();
+    let text = provenance.to_json().unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["acquisition"]["ct"]["kernel"], "SYNTHETIC");
+    assert_eq!(json["acquisition"]["ct"]["slices"], 4);
+    assert_eq!(json["inputs"][0]["files"], 4);
+    assert!(!text.contains("OsteoLoad^Synthetic") && !text.contains("synthetic-7"));
+    // A series that is named has the hash of its directory.
+    let named = dir.path().join("slices#1");
+    let of = |path| crate::provenance::fingerprint("ct", path).unwrap().sha256;
+    assert_eq!(of(named.as_path()), of(place.as_path()));
+    assert_eq!(crate::ct::repaired(&ct.notes), None);
+    let notes = [
+        "3 voxels of padding set to -1024 HU".into(),
+        "gantry tilt of 5.0°".into(),
+    ];
+    let check = crate::ct::repaired(&notes).unwrap();
+    assert_eq!(check.reason, "gantry tilt of 5.0° (--repair)");
 }
 
 #[test]

@@ -188,7 +188,7 @@ impl CohortCase {
             return 0.0;
         };
         // Read or not, the case says itself what is wrong with its scan.
-        let Ok(info) = imaging::describe(&request.ct) else {
+        let Ok(info) = crate::ct::describe(&request.ct, request.plan.subject.repair) else {
             return 0.0;
         };
         let bone_mm3 = match request.plan.subject.bone {

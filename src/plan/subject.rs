@@ -77,6 +77,9 @@ pub struct Subject {
     /// Scan of an asynchronous phantom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phantom_ct: Option<String>,
+    /// Whether gantry tilt and small gaps of a DICOM series are resampled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repair: bool,
     /// Segmentation model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -120,6 +123,7 @@ impl Subject {
             calibration,
             rods: None,
             phantom_ct: None,
+            repair: false,
             model: None,
             morph: 0.0,
             morph_unit: MorphUnit::Voxel,

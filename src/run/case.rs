@@ -86,6 +86,9 @@ impl Case {
             automatic: scan.automatic.clone(),
         };
         case.add(scan.orientation.clone());
+        if let Some(check) = &scan.repaired {
+            case.add(check.clone());
+        }
         for (label, check) in scan.automatic.iter().flat_map(|found| &found.checks) {
             if plan.subject.label.contains(label) {
                 case.add(check.clone());

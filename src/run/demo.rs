@@ -53,7 +53,7 @@ pub fn demo(request: &DemoRequest, progress: &mut Progress) -> anyhow::Result<Fi
             },
         )?;
         progress.stage("write patient");
-        let ct = write(&drawn, &patient, SynthFormat::Nifti)?;
+        let ct = write(&drawn, &patient, SynthFormat::Nifti, SEED)?;
         let rods = patient.join("rods.nii.gz");
         let mut subject = Subject::new(
             bone,

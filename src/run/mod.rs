@@ -252,6 +252,7 @@ pub(crate) fn provenance(
     if let Some(found) = &scan.automatic {
         provenance.weights.clone_from(&found.weights);
     }
+    provenance.add_acquisition("ct", scan.acquisition.as_ref(), &scan.notes);
     let mut add = |role: &str, path: &Path| provenance.add_input(role, path);
     add("ct", &request.ct)?;
     if let Some(path) = &request.mask {
@@ -269,6 +270,9 @@ pub(crate) fn provenance(
     }
     if let Some(path) = &subject.phantom_ct {
         add("phantom_ct", Path::new(path))?;
+        // Another voltage or kernel than the patient's scan shows here.
+        let acquisition = imaging::dicom::acquisition(Path::new(path))?;
+        provenance.add_acquisition("phantom_ct", acquisition.as_ref(), &[]);
     }
     if let Some(crate::plan::CalibrationSpec::File(path)) = &subject.calibration {
         add("calibration", path)?;

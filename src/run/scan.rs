@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use calibration::{Calibration, DensityKind, DensityMap};
+use imaging::dicom::Acquisition;
 use imaging::image::Orientation as FileOrientation;
 use imaging::orientation::{axes_of, reorient, to_ras_axes};
 use imaging::{Grid, LabelMap};
@@ -28,6 +29,12 @@ pub struct Scan {
     pub labels: LabelMap,
     /// Whether the file says where left is.
     pub orientation: anatomy::Check,
+    /// What was repaired of its geometry, where something was.
+    pub repaired: Option<anatomy::Check>,
+    /// How it was acquired, where its format says it.
+    pub acquisition: Option<Acquisition>,
+    /// What was done to it beyond reading, in words.
+    pub notes: Vec<String>,
     /// Its own grid.
     pub grid: Grid,
     /// What a network found, where no mask was given; on the scan's own grid.
@@ -41,7 +48,12 @@ impl Scan {
     pub fn open(request: &RunRequest, progress: &mut Progress) -> anyhow::Result<Self> {
         let subject = &request.plan.subject;
         progress.stage("read");
-        let ct = imaging::read_volume(&request.ct)
+        let crate::ct::Ct {
+            volume: ct,
+            orientation,
+            acquisition,
+            notes,
+        } = crate::ct::read(&request.ct, subject.repair)
             .context("the scan")
             .kind(Kind::Input)?;
         let given = match &request.mask {
@@ -84,7 +96,10 @@ impl Scan {
             density: Arc::new(density.map(|volume| to_ras_axes(&volume))),
             calibration,
             labels: to_ras_axes(&labels),
-            orientation: stated_sides(&request.ct)?,
+            orientation: stated_sides(orientation),
+            repaired: crate::ct::repaired(&notes),
+            acquisition,
+            notes,
             grid: scan_grid,
             automatic,
             density_file: None,
@@ -114,6 +129,9 @@ impl Scan {
             calibration: line,
             labels: self.labels.clone(),
             orientation: self.orientation.clone(),
+            repaired: self.repaired.clone(),
+            acquisition: self.acquisition.clone(),
+            notes: self.notes.clone(),
             grid: self.grid.clone(),
             automatic: self.automatic.clone(),
             density_file: None,
@@ -157,10 +175,9 @@ fn mask(path: &Path, grid: &Grid) -> anyhow::Result<LabelMap> {
 }
 
 /// Whether the file itself says where the patient's left is.
-fn stated_sides(ct: &Path) -> anyhow::Result<anatomy::Check> {
+fn stated_sides(orientation: FileOrientation) -> anatomy::Check {
     const NAME: &str = "orientation";
-    let info = imaging::describe(ct).kind(Kind::Input)?;
-    Ok(match info.orientation {
+    match orientation {
         FileOrientation::Stated(field) => anatomy::Check::pass(
             NAME,
             None,
@@ -171,5 +188,5 @@ fn stated_sides(ct: &Path) -> anyhow::Result<anatomy::Check> {
             None,
             format!("the file does not say where left is; taken: {convention}"),
         ),
-    })
+    }
 }

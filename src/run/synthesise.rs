@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use calibration::{DensityKind, Phantom};
+use imaging::dicom::SliceFacts;
 
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::output_dir::{Existing, OutputDir};
@@ -44,14 +45,18 @@ pub enum SynthFormat {
     Nrrd,
     /// `ct.mha`.
     MetaImage,
+    /// Directory `ct` of slices.
+    Dicom,
 }
 
 impl SynthFormat {
-    fn extension(self) -> &'static str {
+    /// Name of the scan.
+    fn file_name(self) -> &'static str {
         match self {
-            Self::Nifti => "nii.gz",
-            Self::Nrrd => "nrrd",
-            Self::MetaImage => "mha",
+            Self::Nifti => "ct.nii.gz",
+            Self::Nrrd => "ct.nrrd",
+            Self::MetaImage => "ct.mha",
+            Self::Dicom => "ct",
         }
     }
 }
@@ -107,7 +112,7 @@ pub fn synth(request: &SynthRequest, progress: &mut Progress) -> anyhow::Result<
         None => draw(request.kind, &options)?,
     };
     progress.stage("write");
-    write(&patient, out.path(), request.format)?;
+    write(&patient, out.path(), request.format, request.seed)?;
     std::fs::write(
         out.join(crate::output_dir::PROVENANCE_FILE),
         provenance.to_json()?,
@@ -141,10 +146,17 @@ pub(super) fn write(
     patient: &Patient,
     directory: &Path,
     format: SynthFormat,
+    seed: u64,
 ) -> anyhow::Result<PathBuf> {
-    let ct = directory.join(format!("ct.{}", format.extension()));
+    let ct = directory.join(format.file_name());
     // Synthetic CT numbers are whole and within i16.
-    imaging::write_volume(&ct, &patient.ct.map(|&hu| hu as i16))?;
+    let scan = patient.ct.map(|&hu| hu as i16);
+    if format == SynthFormat::Dicom {
+        let image = imaging::Image::new(scan.grid, imaging::Voxels::I16(scan.data))?;
+        imaging::dicom::write_series(&ct, &image, &SliceFacts::synthetic(seed))?;
+    } else {
+        imaging::write_volume(&ct, &scan)?;
+    }
     imaging::write_volume(&directory.join("labels.nii.gz"), &patient.labels)?;
     imaging::write_volume(&directory.join("density.nii.gz"), &patient.density)?;
     if patient.rods.data.iter().any(|&label| label > 0) {
