@@ -346,6 +346,25 @@ impl Calibration {
         Ok(Density::new(self.kind, map))
     }
 
+    /// Distance of each rod from the line, HU: the CT number measured less the one that the line gives to
+    /// the rod's density. For rods of known water-equivalent density their material counts (module page).
+    pub fn residuals_hu(&self) -> Vec<f64> {
+        self.rods
+            .iter()
+            .map(|rod| {
+                let on_line = self.hu(rod.reference_mg_cm3);
+                match rod.water_mg_cm3 {
+                    None => rod.hu_mean - on_line,
+                    Some(water) => {
+                        let material = water + MINDWAYS_SLOPE_OFFSET * rod.reference_mg_cm3
+                            - MINDWAYS_INTERCEPT_OFFSET_HU;
+                        rod.hu_mean - material - on_line
+                    }
+                }
+            })
+            .collect()
+    }
+
     /// Largest reference density of the rods, mg/cm³: beyond it the line extrapolates.
     pub fn highest_reference_mg_cm3(&self) -> Option<f64> {
         self.rods

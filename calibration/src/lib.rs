@@ -3,6 +3,7 @@
 //! The road is `rods -> Calibration -> DensityMap -> (conversion) -> law`:
 //!
 //! - [`phantom`]: what a calibration phantom is made of, as data files;
+//! - [`find`]: the rods found in a scan by their geometry;
 //! - [`rods`]: the mean CT number of each rod, from a label map or from given centres;
 //! - [`fit`]: the straight line from CT number to density, with its standard errors;
 //! - [`density`]: densities that carry their kind, and the published conversions between kinds;
@@ -21,6 +22,7 @@
 pub mod binning;
 pub mod density;
 pub mod error;
+pub mod find;
 pub mod fit;
 pub mod law;
 pub mod phantom;
@@ -30,6 +32,7 @@ pub mod rods;
 pub use binning::{BinOffset, BinnedModulus, Binning};
 pub use density::{Density, DensityConversion, DensityKind, DensityMap, ElementDensity, Reads};
 pub use error::{Error, Result};
+pub use find::{FoundPhantom, RejectedRod, find_rods};
 pub use fit::{Calibration, Check, CheckStatus, Method};
 pub use law::{ElasticityLaw, Evaluated, Floor, Power, StrengthForm, StrengthLaw, ValidRange};
 pub use phantom::{Phantom, PhantomRod};
