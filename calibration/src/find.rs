@@ -56,7 +56,7 @@ const EDGE_HU_PER_MM: f64 = 2.5;
 const EVEN_HU: f64 = 8.0;
 const EVEN_SHARE: f64 = 0.04;
 /// Least share of the ring round a rod that must be even.
-const RING_SHARE: f64 = 0.5;
+const RING_SHARE: f64 = 0.6;
 /// Least CT number of a rod and of the plastic round it, HU.
 const LEAST_HU: f64 = -300.0;
 /// Share of the rod left out at either end, and the most of it, mm (Ogo leaves out 10 slices of 1 mm).
@@ -168,7 +168,15 @@ fn radii_mm(phantom: &Phantom) -> [f64; 2] {
 
 /// What a line is on a close look; `None` where it is no rod.
 fn candidate(slabs: &Slabs<'_>, line: &Line, radii_mm: [f64; 2]) -> Option<Candidate> {
-    let (axis, ring) = section::centred(slabs, &line.axis, &line.slabs, radii_mm)?;
+    let (axis, ring) = section::centred(slabs, line, radii_mm)?;
+    if std::env::var("DBG").is_ok() {
+        let section = section::Section::along(slabs, &axis, line.slabs.iter().copied());
+        let levels = section.levels([0.0; 2], ring.radius_mm);
+        let at = axis.at(slabs.w_mm[line.slabs[0]]);
+        let profile = section::profile(slabs, &axis, ring.radius_mm);
+        let ex = levels.and_then(|l| section::extent(&profile, &line.slabs, l.inside - l.around));
+        eprintln!("line n{} {at:.1?} tilt {:.3} {:.3} r {:.2} edge {:.1} agr {:.2} bright {} {levels:.1?} {ex:?}", line.slabs.len(), axis.du, axis.dv, ring.radius_mm, ring.edge, ring.agreeing, line.bright);
+    }
     let steep = axis.du.hypot(axis.dv) > lines::STEEPEST + 0.02;
     let turned = (ring.edge < 0.0) != line.bright;
     if steep || turned || ring.agreeing < AGREEING || ring.edge.abs() < EDGE_HU_PER_MM {

@@ -1,6 +1,7 @@
 //! Circles of neighbouring cross-sections linked into straight lines.
 
 use super::circles::Circle;
+use super::section::median;
 use super::slabs::Slabs;
 
 /// Steepest line, as the tangent of its angle with the head-foot axis of the scan (10.2 degrees).
@@ -46,6 +47,8 @@ pub(super) struct Line {
     pub axis: Axis,
     pub slabs: Vec<usize>,
     pub bright: bool,
+    /// Median radius of its circles, mm.
+    pub radius_mm: f64,
 }
 
 /// The lines through the circles of every cross-section, longest first.
@@ -96,10 +99,12 @@ pub(super) fn lines(slabs: &Slabs<'_>, circles: &[Vec<Circle>]) -> Vec<Line> {
         for &(s, c) in &on {
             free[s][c] = false;
         }
+        let mut radii: Vec<f64> = on.iter().map(|&(s, c)| circles[s][c].radius_mm).collect();
         found.push(Line {
             axis,
             slabs: on.iter().map(|&(s, _)| s).collect(),
             bright: like.bright,
+            radius_mm: median(&mut radii).unwrap_or(like.radius_mm),
         });
     }
     found

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::lines::{Axis, fitted};
+use super::lines::{Axis, Line, fitted};
 use super::slabs::{Slabs, bilinear};
 
 /// Half width of the mean cross-section, mm (pixels of 1 mm).
@@ -16,6 +16,11 @@ const DIRECTIONS: usize = 32;
 const STEP_MM: f64 = 1.0;
 /// The ring of surrounding plastic is read at these distances from the rod's edge, mm.
 const RING_MM: [f64; 2] = [2.5, 3.5];
+/// Everything thinner counts as this in the search for an edge, HU: the edge of the phantom's body against
+/// air must not outdo the rod's.
+const AIR_HU: f64 = -250.0;
+/// How far the radius on a close look may lie from that of the circles, mm.
+const RADIUS_SLACK_MM: f64 = 1.5;
 /// Part of the rod's edge that stays out of every measurement, mm.
 pub(super) const RIM_MM: f64 = 2.5;
 /// Largest radius of the core that is measured, mm (Ogo).
@@ -161,7 +166,7 @@ impl Section {
         let mut slopes = [0.0; DIRECTIONS];
         let mut count = 0;
         for [cu, cv] in directions() {
-            let at = |r: f64| self.at(du + r * cu, dv + r * cv);
+            let at = |r: f64| self.at(du + r * cu, dv + r * cv).map(|hu| hu.max(AIR_HU));
             if let (Some(out), Some(inner)) = (at(radius_mm + STEP_MM), at(radius_mm - STEP_MM)) {
                 slopes[count] = (out - inner) / (2.0 * STEP_MM);
                 count += 1;
@@ -270,10 +275,14 @@ pub(super) fn extent(
 /// The line moved onto the circle it surrounds: the centre and tilt from the lower and the upper half.
 pub(super) fn centred(
     slabs: &Slabs<'_>,
-    axis: &Axis,
-    over: &[usize],
+    line: &Line,
     radii_mm: [f64; 2],
 ) -> Option<(Axis, Ring)> {
+    let (axis, over) = (&line.axis, &line.slabs);
+    let radii_mm = [
+        (line.radius_mm - RADIUS_SLACK_MM).max(radii_mm[0]),
+        (line.radius_mm + RADIUS_SLACK_MM).min(radii_mm[1]),
+    ];
     let whole = Section::along(slabs, axis, over.iter().copied()).clearest([0.0; 2], 3.0, radii_mm)?;
     let near = [
         (whole.radius_mm - 1.0).max(radii_mm[0]),
