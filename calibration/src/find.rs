@@ -8,13 +8,15 @@
 //! 3. circles are linked into straight lines, tilted by up to 10 degrees;
 //! 4. the mean cross-section along each line gives centre, tilt and radius, and tells plastic from tissue:
 //!    the edge goes round, the inside is even, an even ring lies round it, and it stays so along the line;
-//! 5. the phantom's layout is laid on every two lines, in either order: by `position_mm` where the
+//! 5. the slabs are averaged along each rod's direction, where its fainter neighbours stand out of the noise
+//!    (rods of one phantom are parallel);
+//! 6. the phantom's layout is laid on every two lines, in either order: by `position_mm` where the
 //!    definition has it, else side by side at equal distance, which is measured. A rod that no line shows
 //!    must stand in even plastic, or outside the field of view;
-//! 6. the straight line through the rods must be a possible one: 0.5 to 2 mg/cm³ per HU, water within
+//! 7. the straight line through the rods must be a possible one: 0.5 to 2 mg/cm³ per HU, water within
 //!    40 HU of 0, rods within 15 HU (or 3 % of their span) of it. Two ways to tell the rods apart that give
 //!    different lines and fit nearly alike are refused, as is a further rod that the model does not have;
-//! 7. rods are measured in the scan itself, in cylinders of 5 mm radius (2.5 mm inside their edge for thin
+//! 8. rods are measured in the scan itself, in cylinders of 5 mm radius (2.5 mm inside their edge for thin
 //!    rods), their ends left out. One rod may be left out, with its reason.
 //!
 //! Radius, rim and the linking along z follow the public program Ogo (Bonelab), which looks for circles
@@ -48,17 +50,27 @@ use slabs::Slabs;
 const RADII_MM: [f64; 2] = [4.0, 13.0];
 /// How far a radius may lie from half of `diameter_mm`, mm.
 const DIAMETER_SLACK_MM: f64 = 1.5;
-/// Least share of a rod's edge that must look like one.
-const AGREEING: f64 = 0.75;
-/// Least change of CT number across a rod's edge, HU/mm, on the mean cross-section.
+/// Least change of CT number across a rod's edge, HU/mm, in three quarters of the directions on the mean
+/// cross-section.
 const EDGE_HU_PER_MM: f64 = 2.5;
 /// Largest standard deviation inside a rod on the mean cross-section, HU, and as a share of its contrast.
 const EVEN_HU: f64 = 8.0;
 const EVEN_SHARE: f64 = 0.04;
 /// Least share of the ring round a rod that must be even.
-const RING_SHARE: f64 = 0.6;
+const RING_SHARE: f64 = 0.4;
 /// Least CT number of a rod and of the plastic round it, HU.
 const LEAST_HU: f64 = -300.0;
+/// Largest CT number of the plastic round a rod, HU: above it is bone round marrow. (PMMA has 120 HU.)
+const MOST_AROUND_HU: f64 = 500.0;
+/// Directions nearer than this are one, as a tangent, when fainter rods are looked for along them.
+const SAME_DIRECTION: f64 = 0.02;
+/// Most directions along which they are looked for, those of the longest lines.
+const MOST_DIRECTIONS: usize = 8;
+/// Fainter rods lie this near to the clear one, mm.
+const FAINT_WITHIN_MM: f64 = 200.0;
+/// The CT number of a fainter rod may scatter this many times more from slab to slab than the clear one's,
+/// and by 1 HU: tissue changes along z, plastic does not.
+const FAINT_SCATTER: f64 = 1.6;
 /// Share of the rod left out at either end, and the most of it, mm (Ogo leaves out 10 slices of 1 mm).
 const END_SHARE: f64 = 0.15;
 const END_MM: f64 = 10.0;
@@ -122,14 +134,18 @@ pub fn find_rods(ct_hu: &Volume<f32>, phantom: &Phantom) -> Result<FoundPhantom>
     let circles: Vec<_> = slabs
         .planes
         .par_iter()
-        .map(|plane| circles::circles(plane, slabs.size, pixels.clone()))
+        .map(|plane| {
+            let least = circles::GRADIENT_OF_SLAB;
+            circles::circles(plane, slabs.size, pixels.clone(), least)
+        })
         .collect();
     let lines = lines::lines(&slabs, &circles);
     let found: Vec<Option<Candidate>> = lines
         .par_iter()
         .map(|line| candidate(&slabs, line, radii_mm))
         .collect();
-    let candidates = apart(found.into_iter().flatten().collect(), &slabs);
+    let clear = apart(found.into_iter().flatten().collect(), &slabs);
+    let candidates = with_fainter(clear, &slabs, &pixels, phantom);
     if candidates.len() < 2 {
         return Err(refused(format!(
             "no phantom was found: {} straight round structures run along the scan, and {} of them are even and lie in even plastic",
@@ -175,11 +191,10 @@ fn candidate(slabs: &Slabs<'_>, line: &Line, radii_mm: [f64; 2]) -> Option<Candi
         let at = axis.at(slabs.w_mm[line.slabs[0]]);
         let profile = section::profile(slabs, &axis, ring.radius_mm);
         let ex = levels.and_then(|l| section::extent(&profile, &line.slabs, l.inside - l.around));
-        eprintln!("line n{} {at:.1?} tilt {:.3} {:.3} r {:.2} edge {:.1} agr {:.2} bright {} {levels:.1?} {ex:?}", line.slabs.len(), axis.du, axis.dv, ring.radius_mm, ring.edge, ring.agreeing, line.bright);
+        eprintln!("line n{} {at:.1?} tilt {:.3} {:.3} r {:.2} edge {:.1} bright {} {levels:.1?} {ex:?}", line.slabs.len(), axis.du, axis.dv, ring.radius_mm, ring.edge, line.bright);
     }
     let steep = axis.du.hypot(axis.dv) > lines::STEEPEST + 0.02;
-    let turned = (ring.edge < 0.0) != line.bright;
-    if steep || turned || ring.agreeing < AGREEING || ring.edge.abs() < EDGE_HU_PER_MM {
+    if steep || ring.edge < EDGE_HU_PER_MM {
         return None;
     }
     let profile = section::profile(slabs, &axis, ring.radius_mm);
@@ -195,14 +210,18 @@ fn candidate(slabs: &Slabs<'_>, line: &Line, radii_mm: [f64; 2]) -> Option<Candi
         axis,
         radius_mm: ring.radius_mm,
         levels,
+        along_sd: section::scatter(slabs, &profile, &extent),
         extent,
+        clear: true,
     })
 }
 
 /// Whether levels are those of an even rod in even plastic; `Err` says what they are instead.
 fn is_rod_in_plastic(levels: &section::Levels) -> Result<(), String> {
     let contrast = (levels.inside - levels.around).abs();
-    if levels.around < LEAST_HU {
+    if levels.around > MOST_AROUND_HU {
+        Err(format!("there is bone round it ({:.0} HU)", levels.around))
+    } else if levels.around < LEAST_HU {
         Err(format!(
             "there is no plastic round it ({:.0} HU)",
             levels.around
@@ -217,6 +236,58 @@ fn is_rod_in_plastic(levels: &section::Levels) -> Result<(), String> {
     } else {
         Ok(())
     }
+}
+
+/// The candidates and what runs parallel to them, too faint to be seen in one slab.
+fn with_fainter(
+    clear: Vec<Candidate>,
+    slabs: &Slabs<'_>,
+    pixels: &std::ops::RangeInclusive<usize>,
+    phantom: &Phantom,
+) -> Vec<Candidate> {
+    let radii_mm = radii_mm(phantom);
+    let mut directions: Vec<&Candidate> = Vec::new();
+    for one in &clear {
+        let known = directions.iter().any(|other| {
+            let apart = (one.axis.du - other.axis.du).hypot(one.axis.dv - other.axis.dv);
+            apart <= SAME_DIRECTION && one.extent == other.extent
+        });
+        if !known && directions.len() < MOST_DIRECTIONS {
+            directions.push(one);
+        }
+    }
+    let fainter: Vec<Candidate> = directions
+        .into_par_iter()
+        .flat_map_iter(|along| {
+            let over = along.extent.clone();
+            let mean = slabs.mean_along([along.axis.du, along.axis.dv], over.clone());
+            let least = circles::GRADIENT_OF_MEAN;
+            circles::circles(&mean, slabs.size, pixels.clone(), least)
+                .into_iter()
+                .filter_map(move |circle| {
+                    let start = slabs.w_mm[over.start];
+                    let [u, v] = along.axis.at(start);
+                    if (circle.u - u).hypot(circle.v - v) > FAINT_WITHIN_MM {
+                        return None;
+                    }
+                    let line = Line {
+                        axis: along.axis.moved_to([circle.u, circle.v], start),
+                        slabs: over.clone().collect(),
+                        bright: circle.bright,
+                        radius_mm: circle.radius_mm,
+                    };
+                    candidate(slabs, &line, radii_mm).filter(|one| {
+                        layout::are_kin(slabs, along, one, phantom)
+                            && one.along_sd <= FAINT_SCATTER * along.along_sd + 1.0
+                    })
+                })
+                .map(|one| Candidate {
+                    clear: false,
+                    ..one
+                })
+        })
+        .collect();
+    apart(clear.into_iter().chain(fainter).collect(), slabs)
 }
 
 /// The candidates without those that stand for the same rod.

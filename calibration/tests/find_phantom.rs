@@ -145,7 +145,7 @@ impl Scene {
         let half_y = radius + draws.within(3.5, 6.0);
         let spacing = [draws.within(0.7, 1.0), 0.0, draws.within(1.0, 3.0)];
         let spacing = [spacing[0], spacing[0], spacing[2]];
-        let length = draws.within(80.0, 140.0);
+        let length = (draws.within(28.0, 45.0) * spacing[2]).max(55.0);
         let cut = match draws.one_of(5) {
             0 => Cut::Side,
             1 => Cut::Ends,
@@ -322,7 +322,8 @@ fn models() -> Vec<Phantom> {
 #[test]
 fn sixty_scans_over_all_models() {
     let models = models();
-    let results: Vec<(String, Result<[f64; 2], String>)> = (0..60u64)
+    let only: Vec<u64> = std::env::var("ONLY").map(|o| o.split(',').map(|n| n.parse().unwrap()).collect()).unwrap_or_else(|_| (0..60).collect());
+    let results: Vec<(String, Result<[f64; 2], String>)> = only
         .into_par_iter()
         .map(|seed| {
             let scene = Scene::drawn(models[seed as usize % models.len()].clone(), seed);
@@ -330,7 +331,13 @@ fn sixty_scans_over_all_models() {
                 "{seed} {} {:?} plastic {:.0} noise {:.0} radius {:.1} bubbles {:?}",
                 scene.phantom.name, scene.cut, scene.plastic_hu, scene.noise, scene.radius, scene.bubbles
             );
-            let found = find_rods(&scene.scan(), &scene.phantom)
+            let t0 = std::time::Instant::now();
+            let scan = scene.scan();
+            let t1 = t0.elapsed();
+            let _ = find_rods(&scan, &scene.phantom);
+            println!("{seed} paint {:?} find {:?}", t1, t0.elapsed() - t1);
+            if std::env::var("DBG").is_ok() { eprintln!("spots {:?} centre {:?} hu {:?}", scene.spots, scene.centre, scene.rod_hu); }
+            let found = find_rods(&scan, &scene.phantom)
                 .and_then(|found| found.calibrate(&scene.phantom))
                 .map(|line| scene.errors(&line))
                 .map_err(|error| error.to_string());

@@ -6,8 +6,9 @@
 
 use super::slabs::PIXEL_MM;
 
-/// Least gradient that votes, HU/mm.
-const LEAST_GRADIENT: f32 = 5.0;
+/// Least gradient that votes, HU/mm: in one slab, and in the mean of many.
+pub(super) const GRADIENT_OF_SLAB: f32 = 5.0;
+pub(super) const GRADIENT_OF_MEAN: f32 = 2.0;
 /// CT numbers outside this range are clamped before the gradient is taken.
 const CLAMP_HU: [f32; 2] = [-250.0, 1800.0];
 /// Least share of the circumference that must vote.
@@ -35,14 +36,17 @@ pub(super) fn circles(
     plane: &[f32],
     [nu, nv]: [usize; 2],
     radii: std::ops::RangeInclusive<usize>,
+    least_gradient: f32,
 ) -> Vec<Circle> {
     if nu < 8 || nv < 8 {
         return Vec::new();
     }
-    let voters = voters(plane, [nu, nv]);
+    let voters = voters(plane, [nu, nv], least_gradient);
     let mut best = vec![0f32; nu * nv];
-    let mut kind = vec![(0u8, false); nu * nv];
+    // Twice the radius, and one more for bright.
+    let mut kind = vec![0f32; nu * nv];
     let mut votes = vec![0f32; nu * nv];
+    let mut triple = vec![0f32; nu * nv];
     for radius in radii {
         let whole = (2.0 * std::f64::consts::PI * radius as f64) as f32;
         for bright in [true, false] {
@@ -54,18 +58,23 @@ pub(super) fn circles(
                     votes[u as usize + nu * v as usize] += 1.0;
                 }
             }
-            for j in 1..nv - 1 {
+            // Votes of three columns, then of three rows: the neighbourhood of each pixel.
+            for (sums, row) in triple.chunks_mut(nu).zip(votes.chunks(nu)) {
                 for i in 1..nu - 1 {
-                    let row = |j: usize| {
-                        let at = i + nu * j;
-                        votes[at - 1] + votes[at] + votes[at + 1]
-                    };
-                    let share = (row(j - 1) + row(j) + row(j + 1)) / whole;
-                    let at = i + nu * j;
-                    if share > best[at] {
-                        best[at] = share;
-                        kind[at] = (radius as u8, bright);
-                    }
+                    sums[i] = row[i - 1] + row[i] + row[i + 1];
+                }
+            }
+            let this = (radius as f32).mul_add(2.0, f32::from(u8::from(bright)));
+            for j in 1..nv - 1 {
+                let row = |j: usize| &triple[nu * j..nu * (j + 1)];
+                let (above, here, below) = (row(j - 1), row(j), row(j + 1));
+                let best = &mut best[nu * j..nu * (j + 1)];
+                let kind = &mut kind[nu * j..nu * (j + 1)];
+                for i in 1..nu - 1 {
+                    let share = (above[i] + here[i] + below[i]) / whole;
+                    let better = share > best[i];
+                    best[i] = if better { share } else { best[i] };
+                    kind[i] = if better { this } else { kind[i] };
                 }
             }
         }
@@ -73,12 +82,12 @@ pub(super) fn circles(
     peaks(&best, [nu, nv])
         .into_iter()
         .map(|at| {
-            let (radius, bright) = kind[at];
+            let kind = kind[at] as u32;
             Circle {
                 u: (at % nu) as f64 * PIXEL_MM,
                 v: (at / nu) as f64 * PIXEL_MM,
-                radius_mm: f64::from(radius) * PIXEL_MM,
-                bright,
+                radius_mm: f64::from(kind / 2) * PIXEL_MM,
+                bright: kind % 2 == 1,
                 hu: f64::from(middle(plane, nu, at)),
             }
         })
@@ -86,7 +95,11 @@ pub(super) fn circles(
 }
 
 /// Pixels that vote, with the unit gradient.
-fn voters(plane: &[f32], [nu, nv]: [usize; 2]) -> Vec<(f32, f32, f32, f32)> {
+fn voters(
+    plane: &[f32],
+    [nu, nv]: [usize; 2],
+    least_gradient: f32,
+) -> Vec<(f32, f32, f32, f32)> {
     let value = |i: usize, j: usize| plane[i + nu * j].clamp(CLAMP_HU[0], CLAMP_HU[1]);
     let mut voters = Vec::new();
     for j in 1..nv - 1 {
@@ -94,7 +107,7 @@ fn voters(plane: &[f32], [nu, nv]: [usize; 2]) -> Vec<(f32, f32, f32, f32)> {
             let gu = 0.5 * (value(i + 1, j) - value(i - 1, j));
             let gv = 0.5 * (value(i, j + 1) - value(i, j - 1));
             let size = gu.hypot(gv);
-            if size >= LEAST_GRADIENT {
+            if size >= least_gradient {
                 voters.push((i as f32, j as f32, gu / size, gv / size));
             }
         }

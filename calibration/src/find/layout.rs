@@ -57,6 +57,10 @@ pub(super) struct Candidate {
     pub radius_mm: f64,
     pub levels: Levels,
     pub extent: Range<usize>,
+    /// Standard deviation of its mean from slab to slab, HU.
+    pub along_sd: f64,
+    /// Whether single slabs show it.
+    pub clear: bool,
 }
 
 /// What is known of one rod of the phantom in one placing.
@@ -225,7 +229,7 @@ fn length(slabs: &Slabs<'_>, extent: &Range<usize>) -> f64 {
 }
 
 /// Whether two lines may be rods of one phantom.
-fn are_kin(slabs: &Slabs<'_>, a: &Candidate, b: &Candidate, phantom: &Phantom) -> bool {
+pub(super) fn are_kin(slabs: &Slabs<'_>, a: &Candidate, b: &Candidate, phantom: &Phantom) -> bool {
     let common = overlap(&a.extent, &b.extent);
     let shorter = a.extent.len().min(b.extent.len());
     let tilt = (a.axis.du - b.axis.du).hypot(a.axis.dv - b.axis.dv);
@@ -371,7 +375,8 @@ fn judged(
     };
     if let Some(extra) = (0..candidates.len()).find(|c| {
         let one = &candidates[*c];
-        !matched.contains(&Some(*c))
+        one.clear
+            && !matched.contains(&Some(*c))
             && seen.iter().all(|s| are_kin(slabs, s, one, phantom))
             && seen
                 .iter()
@@ -486,9 +491,11 @@ fn unseen(
     }
     let section = Section::along(slabs, axis, over.clone());
     let near = [radius_mm - 1.0, radius_mm + 1.0];
-    let clear = section
-        .clearest([0.0; 2], PLACE_MM, near)
-        .filter(|ring| ring.agreeing >= super::AGREEING && ring.edge.abs() >= super::EDGE_HU_PER_MM);
+    let clear = [true, false]
+        .into_iter()
+        .filter_map(|bright| section.clearest([0.0; 2], PLACE_MM, near, bright))
+        .filter(|ring| ring.edge >= super::EDGE_HU_PER_MM)
+        .max_by(|a, b| a.edge.total_cmp(&b.edge));
     let centre = clear.map_or([0.0; 2], |ring| [ring.du, ring.dv]);
     let Some(levels) = section.levels(centre, radius_mm) else {
         return Place::Outside;

@@ -15,10 +15,7 @@ const DIRECTIONS: usize = 32;
 /// Distance of the two points that a radial derivative is taken from, mm.
 const STEP_MM: f64 = 1.0;
 /// The ring of surrounding plastic is read at these distances from the rod's edge, mm.
-const RING_MM: [f64; 2] = [2.5, 3.5];
-/// Everything thinner counts as this in the search for an edge, HU: the edge of the phantom's body against
-/// air must not outdo the rod's.
-const AIR_HU: f64 = -250.0;
+const RING_MM: [f64; 2] = [2.0, 3.0];
 /// How far the radius on a close look may lie from that of the circles, mm.
 const RADIUS_SLACK_MM: f64 = 1.5;
 /// Part of the rod's edge that stays out of every measurement, mm.
@@ -32,6 +29,7 @@ const ALONG_SHARE: f64 = 0.08;
 /// Mean cross-section along a line.
 pub(super) struct Section {
     pixels: Vec<f32>,
+    directions: [[f64; 2]; DIRECTIONS],
 }
 
 /// A circle in a mean cross-section.
@@ -41,10 +39,9 @@ pub(super) struct Ring {
     pub du: f64,
     pub dv: f64,
     pub radius_mm: f64,
-    /// Mean radial derivative on it, HU/mm: positive for a rod darker than its surroundings.
+    /// Fall (of a bright rod) or rise (of a dark one) of the CT number outwards across it, HU/mm, that
+    /// three quarters of the directions reach.
     pub edge: f64,
-    /// Share of the directions whose derivative has that sign and at least a third of that size.
-    pub agreeing: f64,
 }
 
 /// What lies inside and round a circle, HU.
@@ -64,8 +61,8 @@ pub(super) fn core_mm(radius_mm: f64) -> f64 {
     (radius_mm - RIM_MM).clamp(2.0, CORE_MM)
 }
 
-fn directions() -> impl Iterator<Item = [f64; 2]> {
-    (0..DIRECTIONS).map(|d| {
+fn directions() -> [[f64; 2]; DIRECTIONS] {
+    std::array::from_fn(|d| {
         let angle = 2.0 * std::f64::consts::PI * d as f64 / DIRECTIONS as f64;
         [angle.cos(), angle.sin()]
     })
@@ -112,7 +109,10 @@ impl Section {
                 }
             })
             .collect();
-        Self { pixels }
+        Self {
+            pixels,
+            directions: directions(),
+        }
     }
 
     fn at(&self, du: f64, dv: f64) -> Option<f64> {
@@ -125,8 +125,14 @@ impl Section {
         )
     }
 
-    /// The clearest circle with its centre within `search_mm` of `start`.
-    pub fn clearest(&self, start: [f64; 2], search_mm: f64, radii_mm: [f64; 2]) -> Option<Ring> {
+    /// The clearest circle, bright or dark, with its centre within `search_mm` of `start`.
+    pub fn clearest(
+        &self,
+        start: [f64; 2],
+        search_mm: f64,
+        radii_mm: [f64; 2],
+        bright: bool,
+    ) -> Option<Ring> {
         let mut best: Option<Ring> = None;
         let mut around = start;
         let mut reach = search_mm;
@@ -141,10 +147,10 @@ impl Section {
                             around[0] + i as f64 * step,
                             around[1] + j as f64 * step,
                             radii[0] + r as f64 * step,
+                            bright,
                         );
                         let Some(ring) = ring else { continue };
-                        let score = |r: &Ring| r.edge.abs() * r.agreeing;
-                        if best.as_ref().is_none_or(|b| score(&ring) > score(b)) {
+                        if best.as_ref().is_none_or(|b| ring.edge > b.edge) {
                             best = Some(ring);
                         }
                     }
@@ -161,30 +167,31 @@ impl Section {
         best
     }
 
-    /// The radial derivative round one circle; `None` where a quarter of it is outside the field.
-    pub fn ring(&self, du: f64, dv: f64, radius_mm: f64) -> Option<Ring> {
-        let mut slopes = [0.0; DIRECTIONS];
+    /// The edge along one circle; `None` where a quarter of it is outside the field.
+    ///
+    /// What three quarters of the directions reach, not the mean: the face of the phantom against air is a
+    /// far greater step than the rod's own edge, but never goes round.
+    fn ring(&self, du: f64, dv: f64, radius_mm: f64, bright: bool) -> Option<Ring> {
+        let mut steps = [0.0; DIRECTIONS];
         let mut count = 0;
-        for [cu, cv] in directions() {
-            let at = |r: f64| self.at(du + r * cu, dv + r * cv).map(|hu| hu.max(AIR_HU));
+        let sign = if bright { -1.0 } else { 1.0 };
+        for [cu, cv] in self.directions {
+            let at = |r: f64| self.at(du + r * cu, dv + r * cv);
             if let (Some(out), Some(inner)) = (at(radius_mm + STEP_MM), at(radius_mm - STEP_MM)) {
-                slopes[count] = (out - inner) / (2.0 * STEP_MM);
+                steps[count] = sign * (out - inner) / (2.0 * STEP_MM);
                 count += 1;
             }
         }
         if 4 * count < 3 * DIRECTIONS {
             return None;
         }
-        let slopes = &slopes[..count];
-        // The median: a neighbour that touches a few directions does not carry the circle.
-        let edge = median(&mut slopes.to_vec())?;
-        let agreeing = slopes.iter().filter(|&&s| s * edge > 0.0 && 3.0 * s.abs() >= edge.abs());
+        let steps = &mut steps[..count];
+        steps.sort_by(f64::total_cmp);
         Some(Ring {
             du,
             dv,
             radius_mm,
-            edge,
-            agreeing: agreeing.count() as f64 / count as f64,
+            edge: steps[count / 4],
         })
     }
 
@@ -204,7 +211,9 @@ impl Section {
         let count = inside.len() as f64;
         let mean = inside.iter().sum::<f64>() / count;
         let variance = inside.iter().map(|hu| (hu - mean).powi(2)).sum::<f64>() / count;
-        let mut ring: Vec<f64> = directions()
+        let mut ring: Vec<f64> = self
+            .directions
+            .iter()
             .flat_map(|[cu, cv]| RING_MM.map(|r| (r + radius_mm, cu, cv)))
             .filter_map(|(r, cu, cv)| self.at(du + r * cu, dv + r * cv))
             .collect();
@@ -223,7 +232,7 @@ impl Section {
 /// How near the ring's median a pixel of the ring must be to agree with it, HU, or as a share of the
 /// rod's contrast.
 const RING_NEAR_HU: f64 = 15.0;
-const RING_NEAR_SHARE: f64 = 0.04;
+const RING_NEAR_SHARE: f64 = 0.06;
 
 /// Mean over the core of a rod in every slab; `None` where the core leaves the field.
 pub(super) fn profile(slabs: &Slabs<'_>, axis: &Axis, radius_mm: f64) -> Vec<Option<f64>> {
@@ -272,6 +281,17 @@ pub(super) fn extent(
     (!best.is_empty()).then_some(best)
 }
 
+/// Standard deviation of a profile over a range of slabs, HU, its straight trend taken out.
+pub(super) fn scatter(slabs: &Slabs<'_>, profile: &[Option<f64>], over: &Range<usize>) -> f64 {
+    let points: Vec<[f64; 3]> = over
+        .clone()
+        .filter_map(|s| profile[s].map(|hu| [slabs.w_mm[s], hu, 0.0]))
+        .collect();
+    let trend = fitted(&points);
+    let square: f64 = points.iter().map(|p| (p[1] - trend.at(p[0])[0]).powi(2)).sum();
+    (square / points.len().max(1) as f64).sqrt()
+}
+
 /// The line moved onto the circle it surrounds: the centre and tilt from the lower and the upper half.
 pub(super) fn centred(
     slabs: &Slabs<'_>,
@@ -283,7 +303,7 @@ pub(super) fn centred(
         (line.radius_mm - RADIUS_SLACK_MM).max(radii_mm[0]),
         (line.radius_mm + RADIUS_SLACK_MM).min(radii_mm[1]),
     ];
-    let whole = Section::along(slabs, axis, over.iter().copied()).clearest([0.0; 2], 3.0, radii_mm)?;
+    let whole = Section::along(slabs, axis, over.iter().copied()).clearest([0.0; 2], 3.0, radii_mm, line.bright)?;
     let near = [
         (whole.radius_mm - 1.0).max(radii_mm[0]),
         (whole.radius_mm + 1.0).min(radii_mm[1]),
@@ -293,7 +313,7 @@ pub(super) fn centred(
         .iter()
         .map(|half| {
             let section = Section::along(slabs, axis, half.iter().copied());
-            let ring = section.clearest([whole.du, whole.dv], 1.0, near)?;
+            let ring = section.clearest([whole.du, whole.dv], 1.0, near, line.bright)?;
             let w = half.iter().map(|&s| slabs.w_mm[s]).sum::<f64>() / half.len() as f64;
             let [u, v] = axis.at(w);
             Some([w, u + ring.du, v + ring.dv])
@@ -301,7 +321,7 @@ pub(super) fn centred(
         .collect();
     let axis = fitted(&points?);
     let section = Section::along(slabs, &axis, over.iter().copied());
-    let ring = section.clearest([0.0; 2], 1.0, near)?;
+    let ring = section.clearest([0.0; 2], 1.0, near, line.bright)?;
     let w = over.iter().map(|&s| slabs.w_mm[s]).sum::<f64>() / over.len() as f64;
     let [u, v] = axis.at(w);
     Some((

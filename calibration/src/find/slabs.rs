@@ -99,6 +99,27 @@ impl<'a> Slabs<'a> {
         self.grid.to_world(index)
     }
 
+    /// Mean of the slabs `over`, each shifted along a line's direction to where slab `over.start` has it.
+    /// What runs along the line is sharp in it, the rest blurs. NaN where a slab has no value.
+    pub fn mean_along(&self, [du, dv]: [f64; 2], over: std::ops::Range<usize>) -> Vec<f32> {
+        let start = self.w_mm[over.start];
+        let share = 1.0 / over.len() as f32;
+        let mut mean = vec![0f32; self.size[0] * self.size[1]];
+        mean.par_chunks_mut(self.size[0])
+            .enumerate()
+            .for_each(|(j, row)| {
+                for s in over.clone() {
+                    let along = self.w_mm[s] - start;
+                    let v = j as f64 * PIXEL_MM + along * dv;
+                    for (i, sum) in row.iter_mut().enumerate() {
+                        let u = i as f64 * PIXEL_MM + along * du;
+                        *sum += self.at(s, u, v).map_or(f32::NAN, |hu| share * hu as f32);
+                    }
+                }
+            });
+        mean
+    }
+
     /// CT number of slab `s` at `(u, v)`, linear between pixels; `None` outside the field.
     pub fn at(&self, s: usize, u: f64, v: f64) -> Option<f64> {
         bilinear(&self.planes[s], self.size, u / PIXEL_MM, v / PIXEL_MM)
