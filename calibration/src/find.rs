@@ -51,8 +51,9 @@ const RADII_MM: [f64; 2] = [4.0, 13.0];
 /// How far a radius may lie from half of `diameter_mm`, mm.
 const DIAMETER_SLACK_MM: f64 = 1.5;
 /// Least change of CT number across a rod's edge, HU/mm, in three quarters of the directions on the mean
-/// cross-section.
+/// cross-section: of a line seen in single slabs, and of one seen in their mean.
 const EDGE_HU_PER_MM: f64 = 2.5;
+const FAINT_EDGE_HU_PER_MM: f64 = 1.5;
 /// Largest standard deviation inside a rod on the mean cross-section, HU, and as a share of its contrast.
 const EVEN_HU: f64 = 8.0;
 const EVEN_SHARE: f64 = 0.04;
@@ -64,8 +65,8 @@ const LEAST_HU: f64 = -300.0;
 const MOST_AROUND_HU: f64 = 500.0;
 /// Directions nearer than this are one, as a tangent, when fainter rods are looked for along them.
 const SAME_DIRECTION: f64 = 0.02;
-/// Most directions along which they are looked for, those of the longest lines.
-const MOST_DIRECTIONS: usize = 8;
+/// Most directions along which they are looked for, those of the clearest lines.
+const MOST_DIRECTIONS: usize = 6;
 /// Fainter rods lie this near to the clear one, mm.
 const FAINT_WITHIN_MM: f64 = 200.0;
 /// The CT number of a fainter rod may scatter this many times more from slab to slab than the clear one's,
@@ -142,7 +143,7 @@ pub fn find_rods(ct_hu: &Volume<f32>, phantom: &Phantom) -> Result<FoundPhantom>
     let lines = lines::lines(&slabs, &circles);
     let found: Vec<Option<Candidate>> = lines
         .par_iter()
-        .map(|line| candidate(&slabs, line, radii_mm))
+        .map(|line| candidate(&slabs, line, radii_mm, EDGE_HU_PER_MM))
         .collect();
     let clear = apart(found.into_iter().flatten().collect(), &slabs);
     let candidates = with_fainter(clear, &slabs, &pixels, phantom);
@@ -183,18 +184,15 @@ fn radii_mm(phantom: &Phantom) -> [f64; 2] {
 }
 
 /// What a line is on a close look; `None` where it is no rod.
-fn candidate(slabs: &Slabs<'_>, line: &Line, radii_mm: [f64; 2]) -> Option<Candidate> {
+fn candidate(
+    slabs: &Slabs<'_>,
+    line: &Line,
+    radii_mm: [f64; 2],
+    least_edge: f64,
+) -> Option<Candidate> {
     let (axis, ring) = section::centred(slabs, line, radii_mm)?;
-    if std::env::var("DBG").is_ok() {
-        let section = section::Section::along(slabs, &axis, line.slabs.iter().copied());
-        let levels = section.levels([0.0; 2], ring.radius_mm);
-        let at = axis.at(slabs.w_mm[line.slabs[0]]);
-        let profile = section::profile(slabs, &axis, ring.radius_mm);
-        let ex = levels.and_then(|l| section::extent(&profile, &line.slabs, l.inside - l.around));
-        eprintln!("line n{} {at:.1?} tilt {:.3} {:.3} r {:.2} edge {:.1} bright {} {levels:.1?} {ex:?}", line.slabs.len(), axis.du, axis.dv, ring.radius_mm, ring.edge, line.bright);
-    }
     let steep = axis.du.hypot(axis.dv) > lines::STEEPEST + 0.02;
-    if steep || ring.edge < EDGE_HU_PER_MM {
+    if steep || ring.edge < least_edge {
         return None;
     }
     let profile = section::profile(slabs, &axis, ring.radius_mm);
@@ -209,6 +207,7 @@ fn candidate(slabs: &Slabs<'_>, line: &Line, radii_mm: [f64; 2]) -> Option<Candi
     long.then_some(Candidate {
         axis,
         radius_mm: ring.radius_mm,
+        edge: ring.edge,
         levels,
         along_sd: section::scatter(slabs, &profile, &extent),
         extent,
@@ -276,7 +275,8 @@ fn with_fainter(
                         bright: circle.bright,
                         radius_mm: circle.radius_mm,
                     };
-                    candidate(slabs, &line, radii_mm).filter(|one| {
+                    let found = candidate(slabs, &line, radii_mm, FAINT_EDGE_HU_PER_MM);
+                    found.filter(|one| {
                         layout::are_kin(slabs, along, one, phantom)
                             && one.along_sd <= FAINT_SCATTER * along.along_sd + 1.0
                     })
@@ -290,13 +290,13 @@ fn with_fainter(
     apart(clear.into_iter().chain(fainter).collect(), slabs)
 }
 
-/// The candidates without those that stand for the same rod.
-fn apart(candidates: Vec<Candidate>, slabs: &Slabs<'_>) -> Vec<Candidate> {
+/// The candidates, clearest first, without those that stand for the same rod as a clearer one.
+fn apart(mut candidates: Vec<Candidate>, slabs: &Slabs<'_>) -> Vec<Candidate> {
+    candidates.sort_by(|a, b| b.edge.total_cmp(&a.edge));
     let mut kept: Vec<Candidate> = Vec::new();
     for one in candidates {
-        let middle = |extent: &Range<usize>| {
-            0.5 * (slabs.w_mm[extent.start] + slabs.w_mm[extent.end - 1])
-        };
+        let middle =
+            |extent: &Range<usize>| 0.5 * (slabs.w_mm[extent.start] + slabs.w_mm[extent.end - 1]);
         let double = kept.iter().any(|other| {
             let common = layout::overlap(&one.extent, &other.extent);
             let w = if common.is_empty() {
@@ -416,10 +416,7 @@ fn cylinder(slabs: &Slabs<'_>, axis: &Axis, placing: &Placing, name: &str) -> Ro
 }
 
 /// Leaves out rods whose CT numbers scatter far more than those of the median rod: air, metal, a crack.
-fn leave_out_scatter(
-    rods: &mut Vec<(Rod, RodCentre, Axis)>,
-    rejected: &mut Vec<RejectedRod>,
-) {
+fn leave_out_scatter(rods: &mut Vec<(Rod, RodCentre, Axis)>, rejected: &mut Vec<RejectedRod>) {
     let mut all: Vec<f64> = rods.iter().filter_map(|(rod, ..)| rod.hu_sd).collect();
     let Some(usual) = section::median(&mut all) else {
         return;

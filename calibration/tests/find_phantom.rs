@@ -158,7 +158,11 @@ impl Scene {
             400.0
         };
         let shift = draws.within(-20.0, 20.0);
-        let gap = if draws.one_of(3) == 0 { 0.0 } else { draws.within(0.0, 8.0) };
+        let gap = if draws.one_of(3) == 0 {
+            0.0
+        } else {
+            draws.within(0.0, 8.0)
+        };
         let tilt_room = 0.5 * length.min(2.0 * half_z) * 0.105;
         let y = if on_top {
             -BODY[1] - half_y - tilt_room - gap
@@ -185,13 +189,19 @@ impl Scene {
             };
             field[0][1] = edge.min(field[0][1]);
         }
+        let hu = rod_hu(&phantom, line);
+        let mut plastic_hu = draws.within(-20.0, 120.0);
+        // Nobody can find one of two rods that is made of the plastic round it.
+        while count == 2 && hu.iter().any(|hu| (hu - plastic_hu).abs() < 10.0) {
+            plastic_hu = draws.within(-20.0, 120.0);
+        }
         let bubbles = (count > 4 && cut == Cut::Nothing && draws.one_of(4) == 0).then_some(1);
         Self {
-            rod_hu: rod_hu(&phantom, line),
+            rod_hu: hu,
             phantom,
             spots,
             radius,
-            plastic_hu: draws.within(-20.0, 120.0),
+            plastic_hu,
             half: [half_x, half_y, half_z],
             centre: Vector3::new(shift, y, z),
             turn,
@@ -209,8 +219,9 @@ impl Scene {
         }
     }
 
-    /// CT number of a point without noise; `soft` is the width over which edges are smeared, mm.
-    fn hu(&self, p: Vector3<f64>, soft: f64) -> f64 {
+    /// CT number of a point without noise; `wave` is the texture of the tissue there, `soft` the width over
+    /// which edges are smeared, mm.
+    fn hu(&self, p: Vector3<f64>, wave: f64, soft: f64) -> f64 {
         let share = |distance: f64| (0.5 - distance / soft).clamp(0.0, 1.0);
         let mix = |from: f64, to: f64, share: f64| from + share * (to - from);
         let mut hu = -1000.0;
@@ -227,8 +238,11 @@ impl Scene {
         let skin = ((radius - 1.0) * BODY[1]).max(p.y - BACK_Y);
         let body = share(skin);
         if body > 0.0 {
-            let wave = (p.x * 0.11).sin() * (p.y * 0.13 + p.z * 0.03).sin() * (p.z * 0.07).cos();
-            let mut tissue = if skin > -14.0 { -100.0 } else { 45.0 + 18.0 * wave };
+            let mut tissue = if skin > -14.0 {
+                -100.0
+            } else {
+                45.0 + 18.0 * wave
+            };
             if skin <= -14.0 && wave > 0.55 {
                 tissue = -80.0;
             }
@@ -248,10 +262,14 @@ impl Scene {
             hu = mix(hu, tissue, body);
         }
         // Phantom.
+        if (p.y - self.centre.y).abs() > self.half[1] + 60.0 {
+            return hu;
+        }
         let own = self.turn.inverse_transform_vector(&(p - self.centre));
         let corner = 5.0;
         let over = |axis: usize| own[axis].abs() - self.half[axis] + corner;
-        let flat = over(0).max(0.0).hypot(over(1).max(0.0)) + over(0).max(over(1)).min(0.0) - corner;
+        let flat =
+            over(0).max(0.0).hypot(over(1).max(0.0)) + over(0).max(over(1)).min(0.0) - corner;
         let box_share = share(flat.max(own.z.abs() - self.half[2]));
         if box_share > 0.0 {
             let mut inside = self.plastic_hu;
@@ -281,24 +299,38 @@ impl Scene {
         let (ni, nj) = (size[0], size[1]);
         let middle = [0, 1].map(|axis| (self.field[axis][0] + self.field[axis][1]) / 2.0);
         let reach = [0, 1].map(|axis| (self.field[axis][1] - self.field[axis][0]) / 2.0);
-        data.par_chunks_mut(ni * nj).enumerate().for_each(|(k, plane)| {
-            let mut draws = Draws(self.seed.wrapping_mul(1009).wrapping_add(k as u64));
-            let white: Vec<f32> = (0..(ni + 1) * (nj + 1)).map(|_| draws.normal()).collect();
-            for (at, value) in plane.iter_mut().enumerate() {
-                let (i, j) = (at % ni, at / ni);
-                let index = Vector3::new(i as f64, j as f64, k as f64);
-                let p = grid.origin_mm
-                    + Vector3::from(self.spacing).component_mul(&index);
-                let corner = i + (ni + 1) * j;
-                let noise = white[corner] + white[corner + 1] + white[corner + ni + 1] + white[corner + ni + 2];
-                let hu = self.hu(p, soft) + self.noise * f64::from(noise) / 2.0;
-                *value = hu.round().max(-1024.0) as f32;
-                let off = [0, 1].map(|axis| (p[axis] - middle[axis]) / reach[0].max(reach[1]));
-                if self.cut == Cut::Round && off[0].hypot(off[1]) > 1.0 {
-                    *value = self.padding as f32;
+        let along = |axis: usize, count: usize, rate: f64| -> Vec<f64> {
+            let at = |i: usize| grid.origin_mm[axis] + i as f64 * self.spacing[axis];
+            (0..count).map(|i| (rate * at(i)).sin()).collect()
+        };
+        let waves = [
+            along(0, ni, 0.11),
+            along(1, nj, 0.13),
+            along(2, size[2], 0.07),
+        ];
+        data.par_chunks_mut(ni * nj)
+            .enumerate()
+            .for_each(|(k, plane)| {
+                let mut draws = Draws(self.seed.wrapping_mul(1009).wrapping_add(k as u64));
+                let white: Vec<f32> = (0..(ni + 1) * (nj + 1)).map(|_| draws.normal()).collect();
+                for (at, value) in plane.iter_mut().enumerate() {
+                    let (i, j) = (at % ni, at / ni);
+                    let index = Vector3::new(i as f64, j as f64, k as f64);
+                    let p = grid.origin_mm + Vector3::from(self.spacing).component_mul(&index);
+                    let corner = i + (ni + 1) * j;
+                    let noise = white[corner]
+                        + white[corner + 1]
+                        + white[corner + ni + 1]
+                        + white[corner + ni + 2];
+                    let wave = waves[0][i] * waves[1][j] * (1.0 - waves[2][k].abs()).max(0.2);
+                    let hu = self.hu(p, wave, soft) + self.noise * f64::from(noise) / 2.0;
+                    *value = hu.round().max(-1024.0) as f32;
+                    let off = [0, 1].map(|axis| (p[axis] - middle[axis]) / reach[0].max(reach[1]));
+                    if self.cut == Cut::Round && off[0].hypot(off[1]) > 1.0 {
+                        *value = self.padding as f32;
+                    }
                 }
-            }
-        });
+            });
         Volume { grid, data }
     }
 
@@ -322,22 +354,20 @@ fn models() -> Vec<Phantom> {
 #[test]
 fn sixty_scans_over_all_models() {
     let models = models();
-    let only: Vec<u64> = std::env::var("ONLY").map(|o| o.split(',').map(|n| n.parse().unwrap()).collect()).unwrap_or_else(|_| (0..60).collect());
-    let results: Vec<(String, Result<[f64; 2], String>)> = only
+    let results: Vec<(String, Result<[f64; 2], String>)> = (0..60u64)
         .into_par_iter()
         .map(|seed| {
             let scene = Scene::drawn(models[seed as usize % models.len()].clone(), seed);
             let what = format!(
                 "{seed} {} {:?} plastic {:.0} noise {:.0} radius {:.1} bubbles {:?}",
-                scene.phantom.name, scene.cut, scene.plastic_hu, scene.noise, scene.radius, scene.bubbles
+                scene.phantom.name,
+                scene.cut,
+                scene.plastic_hu,
+                scene.noise,
+                scene.radius,
+                scene.bubbles
             );
-            let t0 = std::time::Instant::now();
-            let scan = scene.scan();
-            let t1 = t0.elapsed();
-            let _ = find_rods(&scan, &scene.phantom);
-            println!("{seed} paint {:?} find {:?}", t1, t0.elapsed() - t1);
-            if std::env::var("DBG").is_ok() { eprintln!("spots {:?} centre {:?} hu {:?}", scene.spots, scene.centre, scene.rod_hu); }
-            let found = find_rods(&scan, &scene.phantom)
+            let found = find_rods(&scene.scan(), &scene.phantom)
                 .and_then(|found| found.calibrate(&scene.phantom))
                 .map(|line| scene.errors(&line))
                 .map_err(|error| error.to_string());
@@ -351,13 +381,79 @@ fn sixty_scans_over_all_models() {
             Ok([slope, intercept]) => {
                 found += 1;
                 worst = [worst[0].max(slope.abs()), worst[1].max(intercept.abs())];
-                println!("{what}: slope {:+.2} %, intercept {intercept:+.2}", 100.0 * slope);
+                println!(
+                    "{what}: slope {:+.2} %, intercept {intercept:+.2}",
+                    100.0 * slope
+                );
             }
             Err(why) => println!("{what}: REFUSED {why}"),
         }
     }
-    println!("found {found} of 60; worst slope {:.2} %, intercept {:.2}", 100.0 * worst[0], worst[1]);
-    assert!(worst[0] <= WRONG_SLOPE, "a wrong slope was accepted: {:.4}", worst[0]);
-    assert!(worst[1] <= WRONG_INTERCEPT, "a wrong intercept was accepted: {:.2}", worst[1]);
+    println!(
+        "found {found} of 60; worst slope {:.2} %, intercept {:.2}",
+        100.0 * worst[0],
+        worst[1]
+    );
+    assert!(
+        worst[0] <= WRONG_SLOPE,
+        "a wrong slope was accepted: {:.4}",
+        worst[0]
+    );
+    assert!(
+        worst[1] <= WRONG_INTERCEPT,
+        "a wrong intercept was accepted: {:.2}",
+        worst[1]
+    );
     assert!(found >= LEAST_FOUND, "found {found} of 60");
+}
+
+/// A scan of a patient without a phantom holds vessels, bones and vertebral bodies, and none of them is a
+/// rod. It fails when one of them is taken for one.
+#[test]
+fn no_phantom_is_invented() {
+    let invented: Vec<String> = models()
+        .into_par_iter()
+        .enumerate()
+        .filter_map(|(number, phantom)| {
+            let mut scene = Scene::drawn(phantom, 900 + number as u64);
+            scene.half = [-100.0; 3];
+            let found = find_rods(&scene.scan(), &scene.phantom).ok()?;
+            Some(format!("{}: {:?}", scene.phantom.name, found.rods))
+        })
+        .collect();
+    assert!(invented.is_empty(), "{invented:?}");
+}
+
+/// The phantom in the scan is another than the one asked for. It fails when a line is given all the same.
+#[test]
+fn another_phantom_is_refused() {
+    let pairs = [
+        ("mindways-model3-ct", "mindways-model3-qa"),
+        ("mindways-model3-qa", "mindways-model3-ct"),
+        ("mindways-model3-ct", "b-mas-200"),
+        ("qrm-bdc6", "qrm-bdc5"),
+        ("qrm-bdc5", "qrm-bdc6"),
+        ("b-mas-200", "qrm-bdc5"),
+        ("qrm-bdc5", "siemens-osteo"),
+        ("b-mas-200", "european-spine-phantom"),
+        ("qrm-bdc3", "image-analysis-intable"),
+        ("mindways-model3-ct", "siemens-osteo"),
+    ];
+    let accepted: Vec<String> = pairs
+        .into_par_iter()
+        .enumerate()
+        .filter_map(|(number, (there, asked))| {
+            let mut scene = Scene::drawn(Phantom::named(there).unwrap(), 500 + number as u64);
+            scene.field = [[-185.0, 185.0], [-130.0, 165.0]];
+            scene.cut = Cut::Nothing;
+            let asked = Phantom::named(asked).unwrap();
+            let found = find_rods(&scene.scan(), &asked).ok()?;
+            let line = found.calibrate(&asked).unwrap();
+            Some(format!(
+                "{there} for {}: {} {}",
+                asked.name, line.slope_mg_cm3_per_hu, line.intercept_mg_cm3
+            ))
+        })
+        .collect();
+    assert!(accepted.is_empty(), "{accepted:?}");
 }

@@ -51,7 +51,11 @@ pub(super) fn circles(
         let whole = (2.0 * std::f64::consts::PI * radius as f64) as f32;
         for bright in [true, false] {
             votes.fill(0.0);
-            let reach = if bright { radius as f32 } else { -(radius as f32) };
+            let reach = if bright {
+                radius as f32
+            } else {
+                -(radius as f32)
+            };
             for &(i, j, gu, gv) in &voters {
                 let (u, v) = (i + reach * gu + 0.5, j + reach * gv + 0.5);
                 if u >= 0.0 && v >= 0.0 && (u as usize) < nu && (v as usize) < nv {
@@ -95,11 +99,7 @@ pub(super) fn circles(
 }
 
 /// Pixels that vote, with the unit gradient.
-fn voters(
-    plane: &[f32],
-    [nu, nv]: [usize; 2],
-    least_gradient: f32,
-) -> Vec<(f32, f32, f32, f32)> {
+fn voters(plane: &[f32], [nu, nv]: [usize; 2], least_gradient: f32) -> Vec<(f32, f32, f32, f32)> {
     let value = |i: usize, j: usize| plane[i + nu * j].clamp(CLAMP_HU[0], CLAMP_HU[1]);
     let mut voters = Vec::new();
     for j in 1..nv - 1 {

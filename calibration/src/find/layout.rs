@@ -55,6 +55,8 @@ const CLEAR_HU: f64 = 2.0;
 pub(super) struct Candidate {
     pub axis: Axis,
     pub radius_mm: f64,
+    /// Clearness of its edge, HU/mm.
+    pub edge: f64,
     pub levels: Levels,
     pub extent: Range<usize>,
     /// Standard deviation of its mean from slab to slab, HU.
@@ -68,8 +70,12 @@ pub(super) struct Candidate {
 pub(super) enum Place {
     /// A line was seen.
     Seen { axis: Axis, hu: f64 },
-    /// Even plastic stands where the layout has the rod.
-    Faint { axis: Axis, hu: f64 },
+    /// Even plastic stands where the layout has the rod, over these slabs.
+    Faint {
+        axis: Axis,
+        hu: f64,
+        run: Range<usize>,
+    },
     /// The layout has it outside the field of view.
     Outside,
     /// What stands there is no rod.
@@ -143,8 +149,17 @@ pub(super) fn place(
             if i == j || !are_kin(slabs, &candidates[i], &candidates[j], phantom) {
                 continue;
             }
-            let w = middle(slabs, &overlap(&candidates[i].extent, &candidates[j].extent));
-            for spots in spots(&layout, phantom.rods.len(), &candidates[i], &candidates[j], w) {
+            let w = middle(
+                slabs,
+                &overlap(&candidates[i].extent, &candidates[j].extent),
+            );
+            for spots in spots(
+                &layout,
+                phantom.rods.len(),
+                &candidates[i],
+                &candidates[j],
+                w,
+            ) {
                 let matched = matched(slabs, candidates, &spots, i, phantom, w);
                 let seen = matched.iter().flatten().count();
                 let needed = phantom.rods.len().saturating_sub(1).clamp(2, 3);
@@ -359,7 +374,9 @@ fn judged(
     let extent = seen
         .iter()
         .skip(1)
-        .fold(seen[0].extent.clone(), |common, one| overlap(&common, &one.extent));
+        .fold(seen[0].extent.clone(), |common, one| {
+            overlap(&common, &one.extent)
+        });
     if length(slabs, &extent) < LEAST_LENGTH_MM {
         return Err("the rods seen do not run beside each other".into());
     }
@@ -405,13 +422,26 @@ fn judged(
             None => unseen(slabs, &tilt.moved_to(*spot, w), radius_mm, around, &extent),
         })
         .collect();
+    let extent = places.iter().fold(extent, |common, place| match place {
+        Place::Faint { run, .. } => overlap(&common, run),
+        _ => common,
+    });
+    if length(slabs, &extent) < LEAST_LENGTH_MM {
+        return Err("the rods do not run beside each other".into());
+    }
     let last = places.len() - 1;
     for (k, place) in places.iter().enumerate() {
         let Place::Broken(why) = place else { continue };
         let at_end = matches!(layout, Layout::Row) && (k == 0 || k == last);
-        let others = places.iter().filter(|p| matches!(p, Place::Broken(_))).count();
+        let others = places
+            .iter()
+            .filter(|p| matches!(p, Place::Broken(_)))
+            .count();
         if at_end || others > 1 || seen.len() < 3 {
-            return Err(format!("where rod '{}' should be {why}", phantom.rods[k].name));
+            return Err(format!(
+                "where rod '{}' should be {why}",
+                phantom.rods[k].name
+            ));
         }
     }
     let mut placing = Placing {
@@ -456,8 +486,12 @@ fn settled(
             (0..spots.len()).map(|k| row.at(k as f64)).collect()
         }
         Layout::Given(_) => {
-            let shift = [0, 1]
-                .map(|axis| seen.iter().map(|(_, at, s)| at[axis] - s[axis]).sum::<f64>() / count);
+            let shift = [0, 1].map(|axis| {
+                seen.iter()
+                    .map(|(_, at, s)| at[axis] - s[axis])
+                    .sum::<f64>()
+                    / count
+            });
             spots
                 .iter()
                 .map(|s| [s[0] + shift[0], s[1] + shift[1]])
@@ -494,7 +528,7 @@ fn unseen(
     let clear = [true, false]
         .into_iter()
         .filter_map(|bright| section.clearest([0.0; 2], PLACE_MM, near, bright))
-        .filter(|ring| ring.edge >= super::EDGE_HU_PER_MM)
+        .filter(|ring| ring.edge >= super::FAINT_EDGE_HU_PER_MM)
         .max_by(|a, b| a.edge.total_cmp(&b.edge));
     let centre = clear.map_or([0.0; 2], |ring| [ring.du, ring.dv]);
     let Some(levels) = section.levels(centre, radius_mm) else {
@@ -506,9 +540,13 @@ fn unseen(
     let profile = profile(slabs, &axis, radius_mm);
     let seen: Vec<usize> = over.clone().collect();
     let contrast = levels.inside - levels.around;
-    let runs = extent(&profile, &seen, contrast).map_or(0, |run| overlap(&run, over).len());
+    // A tilted phantom ends earlier on one side, so the run may be shorter than that of the others.
+    let run = extent(&profile, &seen, contrast).map_or(0..0, |run| overlap(&run, over));
     if levels.inside < super::LEAST_HU {
-        Place::Broken(format!("there is nothing denser than {:.0} HU", levels.inside))
+        Place::Broken(format!(
+            "there is nothing denser than {:.0} HU",
+            levels.inside
+        ))
     } else if let Err(why) = super::is_rod_in_plastic(&levels) {
         Place::Broken(why)
     } else if (levels.around - around).abs() > AROUND_HU {
@@ -516,11 +554,11 @@ fn unseen(
             "the surroundings have {:.0} HU, and {around:.0} HU round the other rods",
             levels.around
         ))
-    } else if 5 * runs < 4 * over.len() {
+    } else if 5 * run.len() < 3 * over.len() {
         Place::Broken("the CT number changes along the phantom".into())
     } else {
-        let hu = profile[over.clone()].iter().flatten().sum::<f64>() / over.len() as f64;
-        Place::Faint { axis, hu }
+        let hu = profile[run.clone()].iter().flatten().sum::<f64>() / run.len() as f64;
+        Place::Faint { axis, hu, run }
     }
 }
 
@@ -530,9 +568,19 @@ fn is_outside(slabs: &Slabs<'_>, axis: &Axis, radius_mm: f64, over: &Range<usize
     over.clone().any(|s| {
         let [u, v] = axis.at(slabs.w_mm[s]);
         let fits = |at: f64, extent: f64| at >= reach && at <= extent - reach;
-        let padded = [[0.0, 0.0], [reach, 0.0], [-reach, 0.0], [0.0, reach], [0.0, -reach]]
-            .iter()
-            .any(|[du, dv]| slabs.at(s, u + du, v + dv).is_none_or(|hu| hu <= PADDING_HU));
+        let padded = [
+            [0.0, 0.0],
+            [reach, 0.0],
+            [-reach, 0.0],
+            [0.0, reach],
+            [0.0, -reach],
+        ]
+        .iter()
+        .any(|[du, dv]| {
+            slabs
+                .at(s, u + du, v + dv)
+                .is_none_or(|hu| hu <= PADDING_HU)
+        });
         !fits(u, slabs.extent_mm[0]) || !fits(v, slabs.extent_mm[1]) || padded
     })
 }

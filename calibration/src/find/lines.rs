@@ -171,9 +171,8 @@ pub(super) fn fitted(points: &[[f64; 3]]) -> Axis {
     let count = points.len() as f64;
     let mean = |k: usize| points.iter().map(|p| p[k]).sum::<f64>() / count;
     let [w, u, v] = [0, 1, 2].map(mean);
-    let sum = |k: usize, mean: f64| -> f64 {
-        points.iter().map(|p| (p[0] - w) * (p[k] - mean)).sum()
-    };
+    let sum =
+        |k: usize, mean: f64| -> f64 { points.iter().map(|p| (p[0] - w) * (p[k] - mean)).sum() };
     let sum_ww = sum(0, w);
     let (du, dv) = if sum_ww > 0.0 {
         (sum(1, u) / sum_ww, sum(2, v) / sum_ww)

@@ -219,7 +219,10 @@ impl Section {
             .collect();
         let around = median(&mut ring)?;
         let near = RING_NEAR_HU.max(RING_NEAR_SHARE * (mean - around).abs());
-        let agreeing = ring.iter().filter(|hu| (*hu - around).abs() <= near).count();
+        let agreeing = ring
+            .iter()
+            .filter(|hu| (*hu - around).abs() <= near)
+            .count();
         Some(Levels {
             inside: mean,
             inside_sd: variance.sqrt(),
@@ -288,22 +291,26 @@ pub(super) fn scatter(slabs: &Slabs<'_>, profile: &[Option<f64>], over: &Range<u
         .filter_map(|s| profile[s].map(|hu| [slabs.w_mm[s], hu, 0.0]))
         .collect();
     let trend = fitted(&points);
-    let square: f64 = points.iter().map(|p| (p[1] - trend.at(p[0])[0]).powi(2)).sum();
+    let square: f64 = points
+        .iter()
+        .map(|p| (p[1] - trend.at(p[0])[0]).powi(2))
+        .sum();
     (square / points.len().max(1) as f64).sqrt()
 }
 
 /// The line moved onto the circle it surrounds: the centre and tilt from the lower and the upper half.
-pub(super) fn centred(
-    slabs: &Slabs<'_>,
-    line: &Line,
-    radii_mm: [f64; 2],
-) -> Option<(Axis, Ring)> {
+pub(super) fn centred(slabs: &Slabs<'_>, line: &Line, radii_mm: [f64; 2]) -> Option<(Axis, Ring)> {
     let (axis, over) = (&line.axis, &line.slabs);
     let radii_mm = [
         (line.radius_mm - RADIUS_SLACK_MM).max(radii_mm[0]),
         (line.radius_mm + RADIUS_SLACK_MM).min(radii_mm[1]),
     ];
-    let whole = Section::along(slabs, axis, over.iter().copied()).clearest([0.0; 2], 3.0, radii_mm, line.bright)?;
+    let whole = Section::along(slabs, axis, over.iter().copied()).clearest(
+        [0.0; 2],
+        3.0,
+        radii_mm,
+        line.bright,
+    )?;
     let near = [
         (whole.radius_mm - 1.0).max(radii_mm[0]),
         (whole.radius_mm + 1.0).min(radii_mm[1]),
