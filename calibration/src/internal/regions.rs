@@ -1,6 +1,7 @@
 //! Where the patient's tissues are in a scan.
 
 use imaging::components::{Connectivity, fill_holes_in_slices, largest_component};
+use imaging::filter::gaussian;
 use imaging::morphology::{StructuringElement, morph_voxels, opening};
 use imaging::{Grid, LabelMap, Mask, Volume};
 use nalgebra::Vector3;
@@ -23,8 +24,11 @@ const CORTICAL_DROPPED: usize = 50;
 const CORTICAL_VOXELS: usize = 899;
 /// Fewest blocks of a region: 400 mm³, more than the 10 mm² that Michalski 2020 asks for.
 const LEAST_BLOCKS: usize = 50;
-/// CT number of padding outside a round field of view, where a whole block has it, HU.
-const PADDING_HU: f32 = -1020.0;
+/// Padding outside a round field of view is thinner than this, HU, over a neighbourhood: noisy air is not.
+const PADDING_HU: f32 = -1015.0;
+/// Width of the smoothing that regions are chosen on, mm: chosen on noisy values, a region would be those
+/// voxels that the noise puts near its middle.
+const SIGMA_MM: f64 = 2.0;
 
 /// The tissues of a scan and their regions.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,12 +40,11 @@ pub struct TissueRegions {
     pub labels: LabelMap,
 }
 
-/// Blocks of voxels.
+/// Blocks of voxels, their means smoothed.
 struct Blocks {
     grid: Grid,
     step: [usize; 3],
     mean: Vec<f32>,
-    padded: Vec<bool>,
 }
 
 /// Finds the patient's tissues in a scan (CT numbers in HU) and measures them:
@@ -59,7 +62,7 @@ pub fn measure_tissues(ct_hu: &Volume<f32>) -> Result<TissueRegions> {
     if ct_hu.grid.is_empty() {
         return Err(Error::Fit("the scan holds no voxel".into()));
     }
-    let blocks = Blocks::of(ct_hu);
+    let blocks = Blocks::of(ct_hu)?;
     let mask = |inside: &dyn Fn(usize) -> bool| Mask {
         grid: blocks.grid.clone(),
         data: (0..blocks.mean.len()).map(inside).collect(),
@@ -84,7 +87,7 @@ pub fn measure_tissues(ct_hu: &Volume<f32>) -> Result<TissueRegions> {
     let within = |low: f32, high: f32| {
         mask(&|b| body.data[b] && blocks.mean[b] > low && blocks.mean[b] < high)
     };
-    let air = mask(&|b| !body.data[b] && !blocks.padded[b] && blocks.mean[b] < AIR_HU);
+    let air = mask(&|b| !body.data[b] && blocks.mean[b] > PADDING_HU && blocks.mean[b] < AIR_HU);
     let air = largest_component(&cut(air, AIR_OFF), Connectivity::Faces);
     let adipose = commonest(&cut(within(-150.0, -50.0), 1), &blocks.mean, 25.0);
     let muscle = commonest(&cut(within(0.0, 100.0), 2), &blocks.mean, 20.0);
@@ -142,7 +145,7 @@ fn label_of(tissue: Tissue) -> u16 {
 }
 
 impl Blocks {
-    fn of(ct: &Volume<f32>) -> Self {
+    fn of(ct: &Volume<f32>) -> Result<Self> {
         let fine = &ct.grid;
         let step: [usize; 3] = std::array::from_fn(|a| {
             let voxels = (BLOCK_MM / fine.spacing_mm[a]).round() as usize;
@@ -156,30 +159,30 @@ impl Blocks {
             first[a] = (step[a] - 1) as f64 / 2.0;
         }
         grid.origin_mm = fine.to_world(first);
-        let mut sums = vec![(0f64, 0u32, f32::INFINITY, f32::NEG_INFINITY); grid.len()];
+        let mut sums = vec![(0f64, 0u32); grid.len()];
         let mut blocks = Self {
             grid,
             step,
             mean: Vec::new(),
-            padded: Vec::new(),
         };
         for (index, hu) in ct.data.iter().enumerate() {
-            let hu = if hu.is_finite() { *hu } else { -3024.0 };
-            let (sum, count, low, high) = &mut sums[blocks.holding(fine, index)];
+            // NaN counts as padding.
+            let hu = if hu.is_finite() {
+                hu.clamp(-1100.0, 2500.0)
+            } else {
+                -1100.0
+            };
+            let (sum, count) = &mut sums[blocks.holding(fine, index)];
             *sum += f64::from(hu);
             *count += 1;
-            *low = low.min(hu);
-            *high = high.max(hu);
         }
-        blocks.mean = sums
+        let mean = sums
             .iter()
-            .map(|(sum, count, ..)| (sum / f64::from(*count)) as f32)
+            .map(|(sum, count)| (sum / f64::from(*count)) as f32)
             .collect();
-        blocks.padded = sums
-            .iter()
-            .map(|(_, _, low, high)| low == high && *low <= PADDING_HU || *low < -1100.0)
-            .collect();
-        blocks
+        let mean = Volume::new(blocks.grid.clone(), mean)?;
+        blocks.mean = gaussian(&mean, [SIGMA_MM; 3], 3.0)?.data;
+        Ok(blocks)
     }
 
     /// The block that holds a voxel of the fine grid.
