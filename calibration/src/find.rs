@@ -69,6 +69,8 @@ const SAME_DIRECTION: f64 = 0.02;
 const MOST_DIRECTIONS: usize = 6;
 /// Fainter rods lie this near to the clear one, mm.
 const FAINT_WITHIN_MM: f64 = 200.0;
+/// Where all rods are of one size, the circle of a fainter one differs by no more than this in its radius, mm.
+const FAINT_RADIUS_MM: f64 = 2.5;
 /// The CT number of a fainter rod may scatter this many times more from slab to slab than the clear one's,
 /// and by 1 HU: tissue changes along z, plastic does not.
 const FAINT_SCATTER: f64 = 1.6;
@@ -123,7 +125,7 @@ pub fn find_rods(ct_hu: &Volume<f32>, phantom: &Phantom) -> Result<FoundPhantom>
     let refused = |reason: String| Error::Rods {
         phantom: phantom.name.clone(),
         reason: format!(
-            "{reason}; give the rods with --rods (a label map, or a file of centres), or a definition with position_mm and diameter_mm if the layout is another"
+            "{reason}; where the phantom's rods do not lie side by side at equal distance, give their position_mm and diameter_mm in its definition, or measure them from a label map or at given centres"
         ),
     };
     if ct_hu.grid.is_empty() {
@@ -266,7 +268,10 @@ fn with_fainter(
                 .filter_map(move |circle| {
                     let start = slabs.w_mm[over.start];
                     let [u, v] = along.axis.at(start);
-                    if (circle.u - u).hypot(circle.v - v) > FAINT_WITHIN_MM {
+                    let far = (circle.u - u).hypot(circle.v - v) > FAINT_WITHIN_MM;
+                    let other = phantom.is_of_one_size()
+                        && (circle.radius_mm - along.radius_mm).abs() > FAINT_RADIUS_MM;
+                    if far || other || circle.hu < LEAST_HU {
                         return None;
                     }
                     let line = Line {

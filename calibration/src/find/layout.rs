@@ -121,7 +121,7 @@ fn layout(phantom: &Phantom) -> Result<Layout, String> {
     for (number, place) in given.iter().enumerate() {
         if let Some(other) = given[..number].iter().position(|o| apart(*o, *place) < 4.0) {
             return Err(format!(
-                "rods '{}' and '{}' lie one behind the other along the axis; only rods side by side are found: give their places with --rods",
+                "rods '{}' and '{}' lie one behind the other along the axis; only rods side by side are found",
                 phantom.rods[other].name, phantom.rods[number].name
             ));
         }
@@ -249,14 +249,10 @@ pub(super) fn are_kin(slabs: &Slabs<'_>, a: &Candidate, b: &Candidate, phantom: 
     let shorter = a.extent.len().min(b.extent.len());
     let tilt = (a.axis.du - b.axis.du).hypot(a.axis.dv - b.axis.dv);
     let allowed = PARALLEL + PARALLEL_MM / length(slabs, &(0..shorter));
-    let one_size = phantom
-        .rods
-        .windows(2)
-        .all(|pair| pair[0].diameter_mm == pair[1].diameter_mm);
     length(slabs, &common) >= LEAST_LENGTH_MM
         && 2 * common.len() >= shorter
         && tilt <= allowed
-        && (!one_size || (a.radius_mm - b.radius_mm).abs() <= RADIUS_MM)
+        && (!phantom.is_of_one_size() || (a.radius_mm - b.radius_mm).abs() <= RADIUS_MM)
         && (a.levels.around - b.levels.around).abs() <= AROUND_HU
 }
 
@@ -671,4 +667,40 @@ pub(super) fn fitted(phantom: &Phantom, rods: &[Rod]) -> Result<(Calibration, f6
         ));
     }
     Ok((line, rms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::density::DensityKind;
+
+    fn placing(slope: f64, intercept: f64, rms: f64) -> Placing {
+        let line = Calibration::line(slope, intercept, DensityKind::Ha).unwrap();
+        Placing {
+            rods: Vec::new(),
+            radius_mm: 8.0,
+            extent: 0..1,
+            seen: 3,
+            line: Some((line, rms)),
+            off_line: None,
+        }
+    }
+
+    #[test]
+    fn two_ways_with_different_lines_and_like_fits_are_rivals() {
+        let best = placing(0.8, 2.0, 1.0);
+        assert!(rivals(&best, &placing(0.9, 2.0, 7.0)), "the slope differs");
+        assert!(
+            rivals(&best, &placing(0.8, 6.0, 7.0)),
+            "the intercept differs"
+        );
+        assert!(
+            !rivals(&best, &placing(0.9, 2.0, 9.0)),
+            "the fit is far worse"
+        );
+        assert!(
+            !rivals(&best, &placing(0.804, 2.0, 1.0)),
+            "the line is the same"
+        );
+    }
 }
