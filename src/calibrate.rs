@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use calibration::{Calibration, Phantom, Rod, RodCentres, measure_at_centres, measure_labels};
+use calibration::{
+    Calibration, Phantom, Rod, RodCentres, TissueRegions, find_rods, measure_at_centres,
+    measure_labels, measure_tissues,
+};
 use imaging::Volume;
 
 use crate::exit::{EndWith as _, Failure, Kind};
@@ -44,34 +47,42 @@ pub fn for_subject(subject: &Subject, ct: &Volume<f32>) -> anyhow::Result<Calibr
                 }
             }
         }
-        CalibrationSpec::Internal => Err(internal_not_available().into()),
+        CalibrationSpec::Internal => internal(ct).map(|(calibration, _)| calibration),
     }
 }
 
-/// The refusal of a calibration by the patient's own tissues.
-pub fn internal_not_available() -> Failure {
-    Failure::usage("internal calibration is not available yet")
-        .with_help("calibrate with phantom:MODEL, line:SLOPE,INTERCEPT or file:calibration.json")
-}
-
-/// Measures the rods of a phantom in a scan and fits the line.
+/// Calibrates a scan by the patient's own tissues; also says where they were found.
 ///
 /// # Errors
-/// A [`Failure`]: of kind usage for an unknown phantom or rods that are not given, of kind input where a
-/// file or the rods are refused.
+/// Where the scan does not hold enough of them.
+pub fn internal(ct: &Volume<f32>) -> anyhow::Result<(Calibration, TissueRegions)> {
+    let regions = measure_tissues(ct)
+        .context("the patient's tissues")
+        .kind(Kind::Input)?;
+    let calibration = Calibration::internal(&regions.samples)
+        .context("the internal calibration")
+        .kind(Kind::Input)
+        .help("calibrate with phantom:MODEL, line:SLOPE,INTERCEPT or file:calibration.json")?;
+    Ok((calibration, regions))
+}
+
+/// Measures the rods of a phantom in a scan and fits the line; finds the rods where they are not given.
+///
+/// # Errors
+/// A [`Failure`]: of kind usage for an unknown phantom, of kind input where a file or the rods are refused
+/// or the phantom is not found.
 pub fn by_phantom(
     model: &str,
     rods: Option<&RodSource>,
     scan: &Volume<f32>,
 ) -> anyhow::Result<Calibration> {
     let phantom = find_phantom(model)?;
-    let rods = rods.ok_or_else(|| {
-        Failure::usage(format!(
-            "the rods of phantom {} are not given, and finding them is not available yet",
-            phantom.name
-        ))
-        .with_help("give --rods LABELS.nii.gz (one value per rod) or --rods CENTRES.toml")
-    })?;
+    let Some(rods) = rods else {
+        let found = find_rods(scan, &phantom)
+            .kind(Kind::Input)
+            .help("give --rods LABELS.nii.gz (one value per rod) or --rods CENTRES.toml")?;
+        return found.calibrate(&phantom).context("the calibration");
+    };
     let measured = measure(&phantom, rods, scan)
         .with_context(|| format!("the rods in {}", rods.path().display()))?;
     Calibration::fit(&phantom, &measured).context("the calibration")

@@ -66,6 +66,10 @@ pub enum Method {
     LeastSquares,
     /// The two-equation regression of the Mindways phantoms.
     Mindways,
+    /// The patient's own tissues (page of [`crate::internal`]).
+    Internal,
+    /// A line through two of the patient's tissues.
+    TwoPoint,
     /// A line given by the user.
     Line,
     /// The image holds densities already.
@@ -105,6 +109,10 @@ pub struct Calibration {
     pub slope_mg_cm3_per_hu: f64,
     /// Density at 0 HU, mg/cm³.
     pub intercept_mg_cm3: f64,
+    /// For an internal calibration, which is no line: what is added per squared CT number, mg/cm³ per HU².
+    /// The slope is then that at 0 HU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quadratic_mg_cm3_per_hu2: Option<f64>,
     /// What the density is the density of.
     #[serde(rename = "basis")]
     pub kind: DensityKind,
@@ -231,6 +239,7 @@ impl Calibration {
         Ok(Self {
             slope_mg_cm3_per_hu: 1.0 / a,
             intercept_mg_cm3: -b / a,
+            quadratic_mg_cm3_per_hu2: None,
             kind: phantom.basis,
             method,
             phantom: Some(phantom.name.clone()),
@@ -258,10 +267,16 @@ impl Calibration {
         Self::without_rods(1.0, 0.0, kind, Method::Density)
     }
 
-    fn without_rods(slope: f64, intercept: f64, kind: DensityKind, method: Method) -> Self {
+    pub(crate) fn without_rods(
+        slope: f64,
+        intercept: f64,
+        kind: DensityKind,
+        method: Method,
+    ) -> Self {
         Self {
             slope_mg_cm3_per_hu: slope,
             intercept_mg_cm3: intercept,
+            quadratic_mg_cm3_per_hu2: None,
             kind,
             method,
             phantom: None,
@@ -311,6 +326,14 @@ impl Calibration {
                 "the slope is {slope} mg/cm3 per HU; density must rise with CT number"
             ));
         }
+        if let Some(q) = self
+            .quadratic_mg_cm3_per_hu2
+            .filter(|q| !(q.is_finite() && *q >= 0.0))
+        {
+            return Some(format!(
+                "the quadratic part is {q} mg/cm3 per HU²; it must be 0 or positive"
+            ));
+        }
         (!self.intercept_mg_cm3.is_finite()).then(|| {
             format!(
                 "the intercept is {} mg/cm3; it must be finite",
@@ -319,14 +342,29 @@ impl Calibration {
         })
     }
 
-    /// Density of one CT number, mg/cm³.
+    /// Density of one CT number, mg/cm³. A parabola ([`Calibration::quadratic_mg_cm3_per_hu2`]) keeps its
+    /// lowest value below its lowest point.
     pub fn density_mg_cm3(&self, hu: f64) -> f64 {
-        self.slope_mg_cm3_per_hu * hu + self.intercept_mg_cm3
+        let (m, c) = (self.slope_mg_cm3_per_hu, self.intercept_mg_cm3);
+        match self.quadratic_mg_cm3_per_hu2 {
+            Some(q) if q > 0.0 => {
+                let hu = hu.max(-m / (2.0 * q));
+                (q * hu + m) * hu + c
+            }
+            _ => m * hu + c,
+        }
     }
 
-    /// CT number of one density, HU.
+    /// CT number of one density, HU; on a parabola the one where density rises.
     pub fn hu(&self, density_mg_cm3: f64) -> f64 {
-        (density_mg_cm3 - self.intercept_mg_cm3) / self.slope_mg_cm3_per_hu
+        let (m, c) = (self.slope_mg_cm3_per_hu, self.intercept_mg_cm3);
+        match self.quadratic_mg_cm3_per_hu2 {
+            Some(q) if q > 0.0 => {
+                let root = (m * m - 4.0 * q * (c - density_mg_cm3)).max(0.0).sqrt();
+                (root - m) / (2.0 * q)
+            }
+            _ => (density_mg_cm3 - c) / m,
+        }
     }
 
     /// Density of every voxel of a CT.
@@ -344,6 +382,25 @@ impl Calibration {
         }
         let map = ct_hu.map(|hu| self.density_mg_cm3(f64::from(*hu)) as f32);
         Ok(Density::new(self.kind, map))
+    }
+
+    /// Distance of each rod from the line, HU: the CT number measured less the one that the line gives to
+    /// the rod's density. For rods of known water-equivalent density their material counts (module page).
+    pub fn residuals_hu(&self) -> Vec<f64> {
+        self.rods
+            .iter()
+            .map(|rod| {
+                let on_line = self.hu(rod.reference_mg_cm3);
+                match rod.water_mg_cm3 {
+                    None => rod.hu_mean - on_line,
+                    Some(water) => {
+                        let material = water + MINDWAYS_SLOPE_OFFSET * rod.reference_mg_cm3
+                            - MINDWAYS_INTERCEPT_OFFSET_HU;
+                        rod.hu_mean - material - on_line
+                    }
+                }
+            })
+            .collect()
     }
 
     /// Largest reference density of the rods, mg/cm³: beyond it the line extrapolates.

@@ -3,7 +3,9 @@
 //! The road is `rods -> Calibration -> DensityMap -> (conversion) -> law`:
 //!
 //! - [`phantom`]: what a calibration phantom is made of, as data files;
+//! - [`find`]: the rods found in a scan by their geometry;
 //! - [`rods`]: the mean CT number of each rod, from a label map or from given centres;
+//! - [`internal`]: calibration without a phantom, by the patient's own tissues;
 //! - [`fit`]: the straight line from CT number to density, with its standard errors;
 //! - [`density`]: densities that carry their kind, and the published conversions between kinds;
 //! - [`law`]: density to Young's modulus and strength, each law with its citation, the kind it reads
@@ -21,7 +23,9 @@
 pub mod binning;
 pub mod density;
 pub mod error;
+pub mod find;
 pub mod fit;
+pub mod internal;
 pub mod law;
 pub mod phantom;
 pub mod post_yield;
@@ -30,7 +34,9 @@ pub mod rods;
 pub use binning::{BinOffset, BinnedModulus, Binning};
 pub use density::{Density, DensityConversion, DensityKind, DensityMap, ElementDensity, Reads};
 pub use error::{Error, Result};
+pub use find::{FoundPhantom, RejectedRod, find_rods};
 pub use fit::{Calibration, Check, CheckStatus, Method};
+pub use internal::{Tissue, TissueRegions, TissueSample, measure_tissues};
 pub use law::{ElasticityLaw, Evaluated, Floor, Power, StrengthForm, StrengthLaw, ValidRange};
 pub use phantom::{Phantom, PhantomRod};
 pub use post_yield::{PostYieldCurve, Softening, TissueKind};

@@ -164,6 +164,12 @@ impl Phantom {
         self.rods.iter().all(|rod| rod.water_mg_cm3.is_some())
     }
 
+    /// Whether nothing is said against all rods being equally thick.
+    pub(crate) fn is_of_one_size(&self) -> bool {
+        let same = |pair: &[PhantomRod]| pair[0].diameter_mm == pair[1].diameter_mm;
+        self.rods.windows(2).all(same)
+    }
+
     /// Checks what the form alone does not: names, spread of the densities, all or no water values.
     ///
     /// # Errors

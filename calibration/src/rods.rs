@@ -257,6 +257,18 @@ pub fn measure_at_centres(
         .collect()
 }
 
+/// Measures one rod in a cylinder in LPS; errors as [`measure_at_centres`].
+pub(crate) fn measure_cylinder(
+    ct_hu: &Volume<f32>,
+    cylinder: &RodCentre,
+    rod: &PhantomRod,
+    phantom: &Phantom,
+) -> Result<Rod> {
+    let voxels = inside(&ct_hu.grid, cylinder, CentreFrame::Lps)
+        .map_err(|reason| rods_error(phantom, format!("rod '{}' {reason}", rod.name)))?;
+    measure(ct_hu, &voxels, rod, phantom)
+}
+
 fn rods_error(phantom: &Phantom, reason: String) -> Error {
     Error::Rods {
         phantom: phantom.name.clone(),

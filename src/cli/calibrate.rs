@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::Globals;
-use crate::calibrate::{by_phantom, internal_not_available};
+use crate::calibrate::{by_phantom, internal};
 use crate::exit::Failure;
 use crate::output_dir::{check_file, write_file, write_file_with};
 use crate::plan::RodSource;
@@ -24,7 +24,7 @@ pub struct CalibrateArgs {
     /// Phantom: a name, or a definition ending in .toml
     #[arg(long, value_name = "MODEL|FILE", required_unless_present = "internal")]
     phantom: Option<String>,
-    /// The phantom's rods: a label map with one value per rod, or a .toml with their centres
+    /// The phantom's rods: a label map with one value per rod, or a .toml with their centres [default: found]
     #[arg(long, value_name = "LABELS|CENTRES", requires = "phantom")]
     rods: Option<RodSource>,
     /// Calibrate by the patient's own tissues
@@ -40,9 +40,6 @@ pub struct CalibrateArgs {
 
 impl CalibrateArgs {
     pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {
-        let Some(model) = self.phantom.as_deref().filter(|_| !self.internal) else {
-            return Err(internal_not_available().into());
-        };
         let figure_file = self.out.with_extension("png");
         if figure_file == self.out {
             return Err(Failure::usage("--out must not end in .png")
@@ -56,15 +53,25 @@ impl CalibrateArgs {
             globals.say(format!("the CT: {note}"));
         }
         let ct = scan.volume;
-        let calibration = by_phantom(model, self.rods.as_ref(), &ct)?;
+        let (calibration, tissues) = match self.phantom.as_deref().filter(|_| !self.internal) {
+            Some(model) => (by_phantom(model, self.rods.as_ref(), &ct)?, None),
+            None => {
+                let (calibration, regions) = internal(&ct)?;
+                (calibration, Some(regions.labels))
+            }
+        };
         let figure = CalibrationFigure {
             calibration: &calibration,
             scan: &ct,
+            tissues: tissues.as_ref(),
         };
         write_file(&self.out, calibration.to_json()?.as_bytes())?;
         write_file_with(&figure_file, |path| figure.write_png(path))?;
+        let square = calibration
+            .quadratic_mg_cm3_per_hu2
+            .map_or_else(String::new, |q| format!(" {q:+.6e} HU²"));
         globals.say(format!(
-            "density (mg/cm3 {}) = {:.6} HU {:+.4}",
+            "density (mg/cm3 {}) = {:.6} HU {:+.4}{square}",
             calibration.kind, calibration.slope_mg_cm3_per_hu, calibration.intercept_mg_cm3
         ));
         for check in &calibration.checks {

@@ -173,10 +173,6 @@ fn wrong_lines_end_with_2_and_say_why() {
             "0",
         ),
         (
-            "--ct c --bone femur --calibration internal --mask m --label 1 --out o",
-            "internal calibration is not available yet",
-        ),
-        (
             "--ct c --bone femur --calibration density --mask m --label 1 --set mesh.kind=tet10 --out o",
             "mesh.kind=hex",
         ),
@@ -557,12 +553,20 @@ fn calibrate_writes_line_and_figure() {
     let phantom = format!("--phantom {}", path("phantom.toml").display());
     let rods = format!("--rods {}", path("rods.nii.gz").display());
 
-    let ending = Ending::of(&calibrate(&phantom).unwrap_err());
-    assert_eq!(ending.status, 2);
+    // Two rods are not the five of another phantom, and no body: refused, not guessed.
+    let ending = Ending::of(&calibrate("--phantom mindways-model3-ct").unwrap_err());
+    assert_eq!(ending.status, 3, "{}", ending.error);
     assert!(ending.help.unwrap().contains("--rods"));
-    assert_eq!(Ending::of(&calibrate("--internal").unwrap_err()).status, 2);
+    assert_eq!(Ending::of(&calibrate("--internal").unwrap_err()).status, 3);
 
-    calibrate(&format!("{phantom} {rods}")).unwrap();
+    let slope = || {
+        let text = std::fs::read(path("calibration.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        json["slope_mg_cm3_per_hu"].as_f64().unwrap()
+    };
+    calibrate(&phantom).unwrap();
+    assert!((slope() - 0.8).abs() < 1e-3, "found: {}", slope());
+    calibrate(&format!("{phantom} {rods} --overwrite")).unwrap();
     let json: serde_json::Value =
         serde_json::from_slice(&std::fs::read(path("calibration.json")).unwrap()).unwrap();
     // rho = (HU - 10) / 1.25 = 0.8 HU - 8

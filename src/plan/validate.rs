@@ -8,7 +8,7 @@ use super::choice::{
 };
 use super::spelling::not_one_of;
 use super::value::{Direction, Orientation};
-use super::{CalibrationSpec, LevelChoice, Plan};
+use super::{LevelChoice, Plan};
 use crate::exit::Failure;
 
 /// Largest element for which the softening of cortical bone can be scaled, mm: the specimens of the law
@@ -88,9 +88,6 @@ impl Plan {
             ))
             .with_help("add --set mesh.kind=hex")
             .into());
-        }
-        if self.subject.calibration == Some(CalibrationSpec::Internal) {
-            return Err(crate::calibrate::internal_not_available().into());
         }
         Ok(())
     }

@@ -1,12 +1,12 @@
-//! The calibration figure: where the rods were measured, and the line through them.
+//! The calibration figure: where the rods or tissues were measured, and the line through them.
 
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use calibration::fit::{MINDWAYS_INTERCEPT_OFFSET_HU, MINDWAYS_SLOPE_OFFSET};
-use calibration::{Calibration, Rod};
-use imaging::Volume;
+use calibration::{Calibration, Method, Rod, Tissue};
 use imaging::orientation::to_ras_axes;
+use imaging::{Grid, LabelMap, Volume};
 use nalgebra::Vector3;
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -22,6 +22,14 @@ const LINE_SIZE: (u32, u32) = (900, 480);
 const WINDOW_HU: [f64; 2] = [-300.0, 700.0];
 /// Radius of the rings drawn around the rods, mm: just outside a rod of the usual phantoms.
 const RING_MM: f64 = 12.0;
+/// Colours of the tissues, in the order of [`Tissue::ALL`].
+const TISSUE_INKS: [RGBColor; 5] = [
+    RGBColor(240, 190, 40),
+    RGBColor(90, 160, 230),
+    RGBColor(220, 50, 60),
+    RGBColor(60, 190, 110),
+    RGBColor(200, 90, 190),
+];
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -30,8 +38,10 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 pub struct CalibrationFigure<'a> {
     /// The calibration.
     pub calibration: &'a Calibration,
-    /// The scan the rods were measured in.
+    /// The scan the rods or tissues were measured in.
     pub scan: &'a Volume<f32>,
+    /// The regions of the tissues, for an internal calibration.
+    pub tissues: Option<&'a LabelMap>,
 }
 
 impl CalibrationFigure<'_> {
@@ -50,7 +60,10 @@ impl CalibrationFigure<'_> {
         use_bundled_font()?;
         area.fill(&WHITE)?;
         let (head, body) = area.margin(20, 16, 24, 32).split_vertically(84);
-        let phantom = self.calibration.phantom.as_deref().unwrap_or("no phantom");
+        let phantom = match self.calibration.method {
+            Method::Internal | Method::TwoPoint => "the patient's own tissues",
+            _ => self.calibration.phantom.as_deref().unwrap_or("no phantom"),
+        };
         head.draw_text(&format!("Calibration, {phantom}"), &text(30, INK), (0, 4))?;
         head.draw_text(&self.equation(), &text(20, SOFT_INK), (0, 46))?;
         let (scan, line) = body.split_horizontally(SIZE.0 as i32 * 45 / 100);
@@ -66,6 +79,9 @@ impl CalibrationFigure<'_> {
             "density = {:.5} HU {:+.3} mg/cm³ {}",
             c.slope_mg_cm3_per_hu, c.intercept_mg_cm3, c.kind
         );
+        if let Some(q) = c.quadratic_mg_cm3_per_hu2 {
+            text += &format!(" {q:+.3e} HU²");
+        }
         if let Some(r2) = c.r2 {
             text += &format!(", r² = {r2:.5}");
         }
@@ -90,8 +106,15 @@ impl CalibrationFigure<'_> {
         }
         let scan = to_ras_axes(self.scan);
         let grid = &scan.grid;
-        let sum: Vector3<f64> = centres.iter().map(|(_, at)| at).sum();
-        let middle = grid.to_index(sum / centres.len() as f64);
+        let tissues = self.tissues.map(to_ras_axes);
+        let place = match &tissues {
+            Some(tissues) => richest_slice(tissues),
+            None => {
+                let sum: Vector3<f64> = centres.iter().map(|(_, at)| at).sum();
+                sum / centres.len() as f64
+            }
+        };
+        let middle = grid.to_index(place);
         let slice = (middle.z.round().max(0.0) as usize).min(grid.size[2].saturating_sub(1));
         let extent: Vec<f64> = (0..2)
             .map(|axis| grid.size[axis] as f64 * grid.spacing_mm[axis])
@@ -110,11 +133,35 @@ impl CalibrationFigure<'_> {
                     let mm = extent[axis] - (f64::from(pixel) + 0.5) / pixels_per_mm;
                     ((mm / grid.spacing_mm[axis]) as usize).min(grid.size[axis] - 1)
                 };
-                let hu = f64::from(scan.at(index(px, 0), index(py, 1), slice));
+                let (i, j) = (index(px, 0), index(py, 1));
+                let hu = f64::from(scan.at(i, j, slice));
                 let level = (hu - WINDOW_HU[0]) / (WINDOW_HU[1] - WINDOW_HU[0]);
                 let grey = (255.0 * level.clamp(0.0, 1.0)) as u8;
-                area.draw_pixel((px, py), &RGBColor(grey, grey, grey))?;
+                let ink = tissues
+                    .as_ref()
+                    .and_then(|tissues| tissue_ink(tissues, grid, [i, j, slice]));
+                let shade = |ink: u8| ((u16::from(grey) + u16::from(ink)) / 2) as u8;
+                let colour = ink.map_or(RGBColor(grey, grey, grey), |RGBColor(r, g, b)| {
+                    RGBColor(shade(r), shade(g), shade(b))
+                });
+                area.draw_pixel((px, py), &colour)?;
             }
+        }
+        if tissues.is_some() {
+            let mut left = 0;
+            for (tissue, ink) in Tissue::ALL.iter().zip(TISSUE_INKS) {
+                if self
+                    .calibration
+                    .rods
+                    .iter()
+                    .any(|rod| rod.name == tissue.name())
+                {
+                    let below = (left, shape[1] as i32 + 10);
+                    area.draw_text(tissue.name(), &text(18, ink), below)?;
+                    left += 10 * tissue.name().len() as i32 + 24;
+                }
+            }
+            return Ok(());
         }
         for (rod, at) in &centres {
             let index = grid.to_index(*at);
@@ -135,6 +182,44 @@ impl CalibrationFigure<'_> {
         area.draw_text(&caption, &text(18, SOFT_INK), (0, shape[1] as i32 + 10))?;
         Ok(())
     }
+}
+
+/// World position of the slice that shows most tissues, and of those the one with most of them.
+fn richest_slice(tissues: &LabelMap) -> Vector3<f64> {
+    let [ni, nj, nk] = tissues.grid.size;
+    let score = |k: usize| {
+        let mut counts = [0usize; TISSUE_INKS.len()];
+        for label in &tissues.data[k * ni * nj..(k + 1) * ni * nj] {
+            if let Some(count) = usize::from(*label)
+                .checked_sub(1)
+                .and_then(|l| counts.get_mut(l))
+            {
+                *count += 1;
+            }
+        }
+        let kinds = counts.iter().filter(|count| **count > 0).count();
+        (kinds, counts.iter().sum::<usize>())
+    };
+    let best = (0..nk).fold((0, (0, 0)), |best, k| {
+        let found = score(k);
+        if found > best.1 { (k, found) } else { best }
+    });
+    let place = Vector3::new(ni as f64 / 2.0, nj as f64 / 2.0, best.0 as f64);
+    tissues.grid.to_world(place)
+}
+
+/// Colour of the tissue at a voxel of the scan; `None` outside every region.
+fn tissue_ink(tissues: &LabelMap, scan: &Grid, [i, j, k]: [usize; 3]) -> Option<RGBColor> {
+    let world = scan.to_world(Vector3::new(i as f64, j as f64, k as f64));
+    let at = tissues.grid.to_index(world);
+    let near = |axis: usize| {
+        let last = tissues.grid.size[axis].saturating_sub(1);
+        (at[axis].round().max(0.0) as usize).min(last)
+    };
+    let label = usize::from(tissues.at(near(0), near(1), near(2)));
+    label
+        .checked_sub(1)
+        .and_then(|tissue| TISSUE_INKS.get(tissue).copied())
 }
 
 /// The figure's right half alone, rods and line, as SVG: the scan is not needed for it.
@@ -201,7 +286,10 @@ where
         .draw()?;
     let ends = wide(hu);
     chart.draw_series(LineSeries::new(
-        [ends.start, ends.end].map(|hu| (hu, c.density_mg_cm3(hu))),
+        (0..=60).map(|step| {
+            let hu = ends.start + (ends.end - ends.start) * f64::from(step) / 60.0;
+            (hu, c.density_mg_cm3(hu))
+        }),
         BLUE_INK.stroke_width(3),
     ))?;
     for (rod, hu) in points {

@@ -58,7 +58,6 @@ fn endings_have_their_status_and_say_why_on_one_line() {
         (vec!["protocol", "show", "sas2020"], 2, "sas2020-femur"),
         (vec!["nonsense"], 2, "nonsense"),
         (with_unknown_key, 2, "did you mean `mesh.voxel_mm`"),
-        (femur("internal"), 2, "not available yet"),
         (vec!["doctor", "--device", "cuda"], 2, "CPU only"),
         (vec!["info", "no-such-file.nii"], 3, "no-such-file.nii"),
         (vec!["info", junk], 3, "junk.nii"),
