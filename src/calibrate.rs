@@ -3,21 +3,30 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use calibration::fit::{Check, CheckStatus};
 use calibration::{
     Calibration, Phantom, Rod, RodCentres, TissueRegions, find_rods, measure_at_centres,
     measure_labels, measure_tissues,
 };
 use imaging::Volume;
+use imaging::dicom::Acquisition;
 
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::plan::{CalibrationSpec, RodSource, Subject};
 
-/// The calibration of a case; `ct` is the scan it is for, in stored CT numbers.
+/// Largest difference of table heights, mm, at which a phantom lies where the patient lay: the CT number changes across the bore.
+const TABLE_MM: f64 = 10.0;
+
+/// The calibration of a case; `ct` is the scan it is for, in stored CT numbers, `acquisition` how it was made, where its format says it.
 ///
 /// # Errors
 /// A [`Failure`]: of kind usage where the way asked for is not available or underspecified, of kind input
 /// where a file is refused.
-pub fn for_subject(subject: &Subject, ct: &Volume<f32>) -> anyhow::Result<Calibration> {
+pub fn for_subject(
+    subject: &Subject,
+    ct: &Volume<f32>,
+    acquisition: Option<&Acquisition>,
+) -> anyhow::Result<Calibration> {
     let spec = subject.calibration()?;
     if !matches!(spec, CalibrationSpec::Phantom(_))
         && (subject.rods.is_some() || subject.phantom_ct.is_some())
@@ -43,11 +52,71 @@ pub fn for_subject(subject: &Subject, ct: &Volume<f32>) -> anyhow::Result<Calibr
                 Some(path) => {
                     let scan = crate::ct::read(Path::new(path), subject.repair)
                         .context("the phantom's scan")?;
-                    by_phantom(model, rods, &scan.volume)
+                    let mut calibration = by_phantom(model, rods, &scan.volume)?;
+                    let check = asynchronous(acquisition, scan.acquisition.as_ref());
+                    calibration.checks.push(check);
+                    Ok(calibration)
                 }
             }
         }
         CalibrationSpec::Internal => internal(ct).map(|(calibration, _)| calibration),
+    }
+}
+
+/// Whether a phantom was scanned as the patient was. Tube voltage and kernel must be the same and the table at the same height, or
+/// the phantom's line is not the patient's.
+fn asynchronous(patient: Option<&Acquisition>, phantom: Option<&Acquisition>) -> Check {
+    let check = |status, reason: String| Check {
+        name: "phantom_acquisition".into(),
+        status,
+        value: None,
+        reason,
+    };
+    let (Some(patient), Some(phantom)) = (patient, phantom) else {
+        return check(
+            CheckStatus::Review,
+            "whether the phantom was scanned as the patient was cannot be told: only DICOM says voltage, kernel and table height"
+                .into(),
+        );
+    };
+    let number = |value: Option<f64>| value.map_or("not stated".into(), |v| format!("{v}"));
+    let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "not stated".into());
+    let near = |one: Option<f64>, other: Option<f64>, most: f64| matches!((one, other), (Some(one), Some(other)) if (one - other).abs() <= most);
+    let (kv, table) = (
+        |a: &Acquisition| a.tube_voltage_kv,
+        |a: &Acquisition| a.table_height_mm,
+    );
+    let stated = patient.kernel.is_some();
+    let differ: Vec<String> = [
+        (!near(kv(patient), kv(phantom), 0.5)).then(|| {
+            let [one, other] = [patient, phantom].map(|a| number(kv(a)));
+            format!("tube voltage {one} and {other} kV")
+        }),
+        (!stated || patient.kernel != phantom.kernel).then(|| {
+            let [one, other] = [patient, phantom].map(|a| word(&a.kernel));
+            format!("kernel {one} and {other}")
+        }),
+        (!near(table(patient), table(phantom), TABLE_MM)).then(|| {
+            let [one, other] = [patient, phantom].map(|a| number(table(a)));
+            format!("table height {one} and {other} mm")
+        }),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if differ.is_empty() {
+        check(
+            CheckStatus::Pass,
+            "the phantom was scanned at the voltage, with the kernel and at the table height of the patient".into(),
+        )
+    } else {
+        check(
+            CheckStatus::Review,
+            format!(
+                "patient and phantom were not scanned alike: {}",
+                differ.join("; ")
+            ),
+        )
     }
 }
 
@@ -103,4 +172,48 @@ fn measure(phantom: &Phantom, rods: &RodSource, scan: &Volume<f32>) -> anyhow::R
         RodSource::Labels(path) => measure_labels(scan, &imaging::read_labels(path)?, phantom)?,
         RodSource::Centres(path) => measure_at_centres(scan, &RodCentres::read(path)?, phantom)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phantom_scanned_otherwise_goes_to_review() {
+        let scanned = |change: &dyn Fn(&mut Acquisition)| {
+            let mut acquisition = Acquisition::default();
+            acquisition.tube_voltage_kv = Some(120.0);
+            acquisition.kernel = Some("B30f".into());
+            acquisition.table_height_mm = Some(150.0);
+            change(&mut acquisition);
+            acquisition
+        };
+        let patient = scanned(&|_| ());
+        let against = |phantom: &Acquisition| asynchronous(Some(&patient), Some(phantom));
+        let alike = scanned(&|a| a.table_height_mm = Some(159.0));
+        assert_eq!(against(&alike).status, CheckStatus::Pass);
+        for (other, said) in [
+            (
+                scanned(&|a| a.tube_voltage_kv = Some(100.0)),
+                "tube voltage 120 and 100 kV",
+            ),
+            (
+                scanned(&|a| a.kernel = Some("B60s".into())),
+                "kernel B30f and B60s",
+            ),
+            (
+                scanned(&|a| a.table_height_mm = Some(161.0)),
+                "table height 150 and 161 mm",
+            ),
+            (scanned(&|a| a.kernel = None), "kernel B30f and not stated"),
+        ] {
+            let check = against(&other);
+            assert_eq!(check.status, CheckStatus::Review);
+            assert!(check.reason.ends_with(said), "{}", check.reason);
+        }
+        assert_eq!(
+            asynchronous(Some(&patient), None).status,
+            CheckStatus::Review
+        );
+    }
 }

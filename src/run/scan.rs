@@ -69,6 +69,9 @@ impl Scan {
             .with_help("resample the scan and the mask to an orthogonal grid")
             .into());
         }
+        // Before a network takes its minute: what cannot be calibrated is refused at once.
+        progress.stage("calibrate");
+        let calibration = crate::calibrate::for_subject(subject, &ct, acquisition.as_ref())?;
         let (labels, automatic) = match given {
             Some(labels) => (labels, None),
             None => {
@@ -84,8 +87,7 @@ impl Scan {
                 (found.labels.clone(), Some(Arc::new(found)))
             }
         };
-        progress.stage("calibrate");
-        let calibration = crate::calibrate::for_subject(subject, &ct)?;
+        progress.stage("density");
         let density = calibration
             .apply(&ct)
             .with_context(|| format!("the scan {}", request.ct.display()))
