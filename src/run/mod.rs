@@ -253,29 +253,28 @@ pub(crate) fn provenance(
         provenance.weights.clone_from(&found.weights);
     }
     provenance.add_acquisition("ct", scan.acquisition.as_ref(), &scan.notes);
-    let mut add = |role: &str, path: &Path| provenance.add_input(role, path);
-    add("ct", &request.ct)?;
+    provenance.add_input("ct", &request.ct)?;
     if let Some(path) = &request.mask {
-        add("mask", path)?;
+        provenance.add_input("mask", path)?;
     }
     if let Some(path) = &request.plan_file {
-        add("plan", path)?;
+        provenance.add_input("plan", path)?;
     }
     if let Some(path) = &request.protocol_file {
-        add("protocol", path)?;
+        provenance.add_input("protocol", path)?;
     }
     let subject = &request.plan.subject;
     if let Some(rods) = &subject.rods {
-        add("rods", rods.path())?;
+        provenance.add_input("rods", rods.path())?;
     }
     if let Some(path) = &subject.phantom_ct {
-        add("phantom_ct", Path::new(path))?;
+        provenance.add_input("phantom_ct", Path::new(path))?;
         // Another voltage or kernel than the patient's scan shows here.
         let acquisition = imaging::dicom::acquisition(Path::new(path))?;
         provenance.add_acquisition("phantom_ct", acquisition.as_ref(), &[]);
     }
     if let Some(crate::plan::CalibrationSpec::File(path)) = &subject.calibration {
-        add("calibration", path)?;
+        provenance.add_input("calibration", path)?;
     }
     Ok(provenance)
 }

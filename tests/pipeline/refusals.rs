@@ -151,7 +151,8 @@ fn a_phantom_with_one_rod() {
         Some(CalibrationSpec::Phantom(file.display().to_string())),
     );
     subject.rods = Some(RodSource::Labels(dir.path().join("rods.nii.gz")));
-    let error = osteoload::calibrate::for_subject(&subject, &patient.ct).expect_err("a refusal");
+    let error =
+        osteoload::calibrate::for_subject(&subject, &patient.ct, None).expect_err("a refusal");
     let ending = Ending::of(&error);
     assert_eq!(ending.status, 3, "{}", ending.error);
     assert!(ending.error.contains("rod"), "{}", ending.error);
