@@ -3,6 +3,7 @@
 mod automatic;
 mod cohort;
 mod coregistration;
+mod dicom;
 mod evaluation;
 mod export;
 mod femur;

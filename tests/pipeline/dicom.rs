@@ -1,0 +1,81 @@
+//! A scan as a DICOM series is the same scan, and its phantom finds itself.
+
+use std::path::Path;
+
+use osteoload::output_dir::Existing;
+use osteoload::plan::{Assignment, Bone, CalibrationSpec, Plan, Subject};
+use osteoload::progress::Progress;
+use osteoload::protocol::Protocol;
+use osteoload::report::RunResult;
+use osteoload::run::{RunRequest, SynthFormat, SynthKind, SynthRequest, run, synth};
+
+/// The synthetic femur of seed 42, its scan in the given format.
+fn patient(folder: &Path, format: SynthFormat) -> std::path::PathBuf {
+    let request = SynthRequest {
+        kind: SynthKind::Femur,
+        seed: 42,
+        from_labels: None,
+        lytic_lesion: false,
+        phantom: Some(calibration::Phantom::named("mindways-model3-ct").expect("a phantom")),
+        format,
+        out: folder.to_owned(),
+        existing: Existing::Refuse,
+    };
+    synth(&request, &mut Progress::silent()).expect("a patient")
+}
+
+/// A coarse run, the rods of the phantom not given.
+fn load(patient: &Path, scan: &str) -> RunResult {
+    let spec = CalibrationSpec::Phantom("mindways-model3-ct".into());
+    let mut subject = Subject::new(Bone::Femur, Some(spec));
+    subject.label = vec![2];
+    let settings = ["mesh.voxel_mm=4", "load.increments=20"]
+        .map(|text| text.parse::<Assignment>().expect("a setting"));
+    let protocol = Protocol::built_in("saillard2024-femur").expect("a protocol");
+    let request = RunRequest {
+        ct: patient.join(scan),
+        mask: Some(patient.join("labels.nii.gz")),
+        plan_file: None,
+        protocol_file: None,
+        plan: Plan::resolve(&protocol, subject, &settings).expect("a plan"),
+        out: patient.join("result"),
+        existing: Existing::Refuse,
+        device: solver::Device::Cpu,
+    };
+    let finished = run(&request, &mut Progress::silent()).expect("a result");
+    finished.results.into_iter().next().expect("a result")
+}
+
+#[test]
+fn a_dicom_series_gives_the_load_of_the_nifti_file() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let nifti = patient(&folder.path().join("nifti"), SynthFormat::Nifti);
+    let dicom = patient(&folder.path().join("dicom"), SynthFormat::Dicom);
+    let one = imaging::read_volume(&nifti.join("ct.nii.gz")).expect("a scan");
+    let other = imaging::read_volume(&dicom.join("ct")).expect("a series");
+    // Array axes may run otherwise: what counts is the value at a place.
+    let [one, other] = [one, other].map(|scan| imaging::orientation::to_ras_axes(&scan));
+    one.grid.check_same(&other.grid).expect("the same grid");
+    assert!(one.data == other.data, "the voxels differ");
+
+    let [one, other] = [load(&nifti, "ct.nii.gz"), load(&dicom, "ct")];
+    let newtons = one.failure_load_n.expect("a load");
+    let change = other.failure_load_n.expect("a load") / newtons - 1.0;
+    assert!(change.abs() < 1e-5, "{newtons} N, and {change:+e} as DICOM");
+    // The rods were found, not given: the line is that of the rods where they are.
+    let truth: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(nifti.join("truth.json")).expect("a truth"))
+            .expect("JSON");
+    let line = &truth["phantom"];
+    let slope = line["slope_mg_cm3_per_hu"].as_f64().expect("a slope");
+    let intercept = line["intercept_mg_cm3"].as_f64().expect("an intercept");
+    let found = &one.calibration;
+    assert_eq!(found.rods.len(), 5);
+    assert!(
+        (found.slope_mg_cm3_per_hu / slope - 1.0).abs() < 0.02
+            && (found.intercept_mg_cm3 - intercept).abs() < 5.0,
+        "{} {}, and the scanner's {slope} {intercept}",
+        found.slope_mg_cm3_per_hu,
+        found.intercept_mg_cm3
+    );
+}
