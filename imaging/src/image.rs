@@ -15,7 +15,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::grid::Grid;
-use crate::payload::{Payload, checked_count, format_error};
+use crate::payload::{Payload, checked_count, format_error, io_error};
 use crate::scalar::{Scalar, for_each_type};
 pub use crate::scalar::{ScalarType, Voxels};
 use crate::volume::{LabelMap, Volume};
@@ -101,7 +101,12 @@ fn format_of(path: &Path) -> Result<Format> {
 }
 
 fn read_header(path: &Path) -> Result<Header> {
-    let header = match format_of(path)? {
+    // A directory or file of DICOM that is mistyped has no ending to blame.
+    let format = format_of(path).or_else(|e| {
+        std::fs::metadata(path).map_err(|e| io_error(path, e))?;
+        Err(e)
+    })?;
+    let header = match format {
         Format::Nifti | Format::NiftiPair => nifti::read_header(path),
         Format::Nrrd => nrrd::read_header(path),
         Format::MetaImage => metaimage::read_header(path),

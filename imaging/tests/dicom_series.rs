@@ -589,9 +589,16 @@ fn packed_frames_are_unpacked() {
             b.resize(b.len().next_multiple_of(2), 0);
             pack(&file, syntax, vec![a.to_vec(), b]);
         }
+        // A line of its own for the second slice: the values pass through real numbers.
+        put(
+            &place.join("0002.dcm"),
+            tags::RESCALE_INTERCEPT,
+            VR::DS,
+            "1",
+        );
         let found = real(read_image(&place).unwrap());
         for (at, found) in found.iter().enumerate() {
-            let expected = value(at % 480);
+            let expected = value(at % 480) + (at / 480) as i64;
             let off = (*found as i64 - expected).abs();
             assert!(
                 off <= tolerance,
@@ -706,5 +713,21 @@ fn one_slice_is_a_volume_where_its_thickness_is_stated() {
     assert_eq!(
         read_image(folder.path()).unwrap().voxels,
         image(SIZE).voxels
+    );
+}
+
+#[test]
+fn an_element_longer_than_its_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = write(folder.path(), &image(SIZE), 3);
+    let mut bytes = std::fs::read(&files[2]).unwrap();
+    // ConvolutionKernel, explicit: tag, SH, length.
+    let header = b"\x18\x00\x10\x12SH";
+    let at = bytes.windows(6).position(|w| w == header).unwrap();
+    bytes[at + 6..at + 8].copy_from_slice(&0x7ff0_u16.to_le_bytes());
+    std::fs::write(&files[2], bytes).unwrap();
+    refused(
+        folder.path(),
+        &["0003.dcm", "element (0018,1210) needs 32752 bytes"],
     );
 }

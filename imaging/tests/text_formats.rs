@@ -450,9 +450,15 @@ fn metaimage_data() {
 #[test]
 fn names_and_folders() {
     let folder = tempfile::tempdir().unwrap();
-    let message = read_image(&folder.path().join("x.dcm"))
-        .unwrap_err()
-        .to_string();
+    let picture = folder.path().join("x.png");
+    let message = read_image(&picture).unwrap_err().to_string();
+    // The system's own words for a file that is not there.
+    assert!(
+        message.contains("x.png") && !message.contains("image format"),
+        "{message}"
+    );
+    std::fs::write(&picture, "picture").unwrap();
+    let message = read_image(&picture).unwrap_err().to_string();
     assert!(
         message.contains("does not end in an image format"),
         "{message}"
@@ -467,6 +473,6 @@ fn names_and_folders() {
         read_image(&sub)
             .unwrap_err()
             .to_string()
-            .contains("is not a file")
+            .contains("holds no CT series")
     );
 }

@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::payload::format_error;
 use fragments::Span;
 
-/// Frames this small are unpacked whatever their packed size, bytes.
+/// Files whose frames are this small are unpacked whatever their packed size, bytes.
 const ALWAYS: u64 = 2 << 20;
 /// The most a byte of a packed frame unpacks to. An empty 512 x 512 slice in JPEG 2000 takes about
 /// 150 bytes, a ratio of 3500; no real slice comes near.
@@ -90,24 +90,15 @@ impl<'a> Opened<'a> {
             }
         };
         if pixels.syntax.packing != Packing::Native {
-            for (index, parts) in spans.iter().enumerate() {
-                let packed: u64 = parts.iter().map(|span| span.length).sum();
-                if layout.bytes() > ALWAYS.max(packed.saturating_mul(MOST_PER_BYTE)) {
-                    return Err(refuse(format!(
-                        "frame {} of {} x {} pixels cannot be packed in {packed} bytes: the header is damaged",
-                        index + 1,
-                        layout.columns,
-                        layout.rows
-                    )));
-                }
-            }
             let packed: u64 = spans.iter().flatten().map(|span| span.length).sum();
             if layout.bytes().saturating_mul(spans.len() as u64)
                 > ALWAYS.max(packed.saturating_mul(MOST_PER_BYTE))
             {
                 return Err(refuse(format!(
-                    "{} frames cannot be packed in {packed} bytes: the header is damaged",
-                    spans.len()
+                    "{} frames of {} x {} pixels cannot be packed in {packed} bytes: the header is damaged",
+                    spans.len(),
+                    layout.columns,
+                    layout.rows
                 )));
             }
         }

@@ -1,6 +1,8 @@
 //! Writing a volume as a directory of CT slices (CT Image Storage, PS3.3, A.3; explicit VR little
 //! endian), the same bytes for the same volume and seed.
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use dicom_core::value::PrimitiveValue;
@@ -11,7 +13,7 @@ use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 use super::syntax::WRITTEN;
 use crate::error::Result;
 use crate::image::Image;
-use crate::payload::{format_error, io_error, write_atomic};
+use crate::payload::{format_error, io_error};
 use crate::scalar::for_each_type;
 
 /// What slices say beside their voxels.
@@ -50,6 +52,8 @@ impl SliceFacts {
 ///
 /// Array axes of right hand come back as they were; those of left hand come back with the slices
 /// in the other order (a stack of slices has no other form).
+///
+/// The folder fills slice by slice: a caller that must not leave half a series renames it when it is complete.
 ///
 /// # Errors
 /// [`crate::Error::Format`] when a value is not whole or not within `int16`, when the array axes
@@ -97,9 +101,10 @@ pub fn write_series(folder: &Path, image: &Image, facts: &SliceFacts) -> Result<
         let file = object
             .with_meta(meta)
             .map_err(|e| format_error(&path, e.to_string()))?;
-        write_atomic(&path, |target| {
-            file.write_all(target).map_err(std::io::Error::other)
-        })?;
+        let mut target = BufWriter::new(File::create(&path).map_err(|e| io_error(&path, e))?);
+        file.write_all(&mut target)
+            .map_err(|e| io_error(&path, std::io::Error::other(e)))?;
+        target.flush().map_err(|e| io_error(&path, e))?;
         paths.push(path);
     }
     Ok(paths)
