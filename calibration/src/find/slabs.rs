@@ -64,8 +64,9 @@ impl<'a> Slabs<'a> {
                         let base = k * stride[2] + j * stride[1];
                         for (i, sum) in row.iter_mut().enumerate() {
                             let hu = ct.data[base + i * stride[0]];
-                            // NaN takes the lower bound, as padding.
-                            *sum += hu.max(CLAMP_HU[0]).min(CLAMP_HU[1]);
+                            // NaN counts as padding.
+                            let hu = if hu.is_nan() { CLAMP_HU[0] } else { hu };
+                            *sum += hu.clamp(CLAMP_HU[0], CLAMP_HU[1]);
                         }
                     }
                 }
