@@ -57,6 +57,11 @@ pub const R2_REFUSE: f64 = 0.90;
 /// nearly equal density leave r² above 0.98 but stand out here.
 pub const RESIDUAL_REVIEW_HU: f64 = 25.0;
 
+/// Bone denser than the last rod by more than this factor is for review. Our own choice: cortical bone
+/// (1200 mg/cm³) is 3 times the last rod of a Mindways Model 3 CT phantom and 8 times that of the QA
+/// phantom.
+pub const EXTRAPOLATION_REVIEW: f64 = 5.0;
+
 /// How a calibration came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -409,6 +414,53 @@ impl Calibration {
             .iter()
             .map(|rod| rod.reference_mg_cm3)
             .reduce(f64::max)
+    }
+
+    /// Standard error of the density of one CT number, mg/cm³: that of the line's height over the middle of
+    /// its rods, and that of its slope times the distance from there. `None` without standard errors.
+    pub fn density_standard_error_mg_cm3(&self, hu: f64) -> Option<f64> {
+        let slope = self.slope_standard_error?;
+        let intercept = self.intercept_standard_error?;
+        let count = self.rods.len() as f64;
+        let mean = self
+            .rods
+            .iter()
+            .map(|rod| rod.reference_mg_cm3)
+            .sum::<f64>()
+            / count;
+        let middle = self.hu(mean);
+        // Of the inverted line var c = var height + (middle slope error)²: module page.
+        let height = (intercept.powi(2) - (middle * slope).powi(2)).max(0.0);
+        Some((height + ((hu - middle) * slope).powi(2)).sqrt())
+    }
+
+    /// How far the densest bone lies beyond the last rod, and what the standard error of the line makes of
+    /// it there. `None` without rods. For review above [`EXTRAPOLATION_REVIEW`].
+    pub fn extrapolation(&self, highest_mg_cm3: f64) -> Option<Check> {
+        let last = self.highest_reference_mg_cm3()?;
+        let times = (last > 0.0).then_some(highest_mg_cm3 / last);
+        let far = times.is_none_or(|times| times > EXTRAPOLATION_REVIEW);
+        let error = self.density_standard_error_mg_cm3(self.hu(highest_mg_cm3));
+        let error = error.map_or_else(
+            || "the standard error there is not known".to_string(),
+            |error| format!("the standard error there is {error:.0} mg/cm3"),
+        );
+        let beyond = match times {
+            Some(times) => format!("{times:.1} times that of the last rod, {last:.0} mg/cm3"),
+            None => format!("and nothing denser than {last:.0} mg/cm3 was measured"),
+        };
+        Some(Check {
+            name: "calibration_extrapolation".into(),
+            status: if far {
+                CheckStatus::Review
+            } else {
+                CheckStatus::Pass
+            },
+            value: times,
+            reason: format!(
+                "the densest bone has {highest_mg_cm3:.0} mg/cm3, {beyond}; {error}; above {EXTRAPOLATION_REVIEW} times it is for review"
+            ),
+        })
     }
 
     /// The worst verdict of the checks.

@@ -11,12 +11,13 @@
 //! name = "A"
 //! equivalent_mg_cm3 = -51.83
 //! water_mg_cm3 = 1012.25            # for every rod of a phantom, or for none
-//! diameter_mm = 14.0                # optional
-//! position_mm = [0.0, 0.0, 0.0]     # optional; in the phantom's own frame
+//! diameter_mm = 14.0                # optional; measured where it is not given
+//! position_mm = [0.0, 0.0, 0.0]     # for every rod or for none; across the phantom (x, y) and along it
 //! ```
 //!
 //! Rods with water-equivalent densities make it a Mindways-type phantom, which is fitted by the
-//! two-equation regression (see [`crate::fit`]). Reference values belong to one serial number: the
+//! two-equation regression (see [`crate::fit`]). Without `position_mm` the rods are taken to lie side by side
+//! at equal distance, in the order of the file, when they are looked for in a scan ([`crate::find`]). Reference values belong to one serial number: the
 //! shipped ones are starting points, the certificate decides.
 
 use std::path::Path;

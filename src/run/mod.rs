@@ -154,6 +154,8 @@ pub(crate) fn run_into(
     progress.stage("materials");
     let assigned = materials::assign(&mut model, case.density.kind, plan)?;
     case.checks.extend(assigned.checks.iter().cloned());
+    let densest = density_statistics(&model, scan, &assigned).max_mg_cm3;
+    case.checks.extend(scan.calibration.extrapolation(densest));
     progress.stage("solve");
     let stepping = stepping(plan, &model, request.device);
     progress.increments(stepping.factors.len());

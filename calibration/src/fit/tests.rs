@@ -330,3 +330,59 @@ fn the_line_is_applied_to_every_voxel() {
     }
     assert!(Calibration::line(1.0, f64::NAN, DensityKind::Ash).is_err());
 }
+
+#[test]
+fn the_standard_error_grows_away_from_the_rods() {
+    let phantom = Phantom::named("qrm-bdc3").unwrap();
+    // Densities 100, 400, 800; y = 1.2 x + 5 with residuals by hand.
+    let line = Calibration::fit(&phantom, &rods(&phantom, &[129.0, 477.0, 968.0])).unwrap();
+    let at = |hu: f64| line.density_standard_error_mg_cm3(hu).unwrap();
+    close(at(0.0), line.intercept_standard_error.unwrap(), 1e-9);
+    // Over the mean of the rods: s / (a sqrt n), of the first order.
+    let residuals = line.residuals_hu();
+    let s = residuals.iter().map(|r| r * r).sum::<f64>().sqrt();
+    let middle = line.hu(1300.0 / 3.0);
+    close(at(middle), s * line.slope_mg_cm3_per_hu / 3f64.sqrt(), 1e-6);
+    let far = (at(2000.0).powi(2) - at(middle).powi(2)).sqrt();
+    close(
+        far,
+        (2000.0 - middle) * line.slope_standard_error.unwrap(),
+        1e-9,
+    );
+    let exact = Calibration::line(0.8, 2.0, DensityKind::Ha).unwrap();
+    assert_eq!(exact.density_standard_error_mg_cm3(100.0), None);
+}
+
+#[test]
+fn residuals_of_mindways_rods_know_their_material() {
+    let phantom = Phantom::named("mindways-model3-ct").unwrap();
+    let mut hu = WORKED_HU;
+    let line = Calibration::fit(&phantom, &rods(&phantom, &hu)).unwrap();
+    assert!(line.residuals_hu().iter().all(|r| r.abs() < 2e-3));
+    hu[2] += 30.0;
+    let line = Calibration::fit(&phantom, &rods(&phantom, &hu)).unwrap();
+    let residuals = line.residuals_hu();
+    assert!(residuals[2] > 20.0 && residuals.iter().sum::<f64>().abs() < 1e-6);
+}
+
+#[test]
+fn bone_far_beyond_the_last_rod_is_for_review() {
+    let extrapolation = |name: &str, hu: &[f64]| {
+        let phantom = Phantom::named(name).unwrap();
+        let line = Calibration::fit(&phantom, &rods(&phantom, hu)).unwrap();
+        line.extrapolation(1200.0).unwrap()
+    };
+    let ct = extrapolation("mindways-model3-ct", &WORKED_HU);
+    close(ct.value.unwrap(), 1200.0 / 375.83, 1e-9);
+    assert_eq!(ct.status, CheckStatus::Pass);
+    let qa = extrapolation("mindways-model3-qa", &[186.535, -24.014, 345.813, 346.510]);
+    close(qa.value.unwrap(), 1200.0 / 157.13, 1e-9);
+    assert_eq!(qa.status, CheckStatus::Review);
+    assert!(
+        qa.reason.contains("the standard error there is"),
+        "{}",
+        qa.reason
+    );
+    let line = Calibration::line(0.8, 2.0, DensityKind::Ha).unwrap();
+    assert!(line.extrapolation(1200.0).is_none());
+}
