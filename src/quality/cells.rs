@@ -75,7 +75,12 @@ impl Cells {
 
     /// Cells along the finest axis that make up a length.
     pub fn steps(&self, mm: f64) -> i32 {
-        let finest = self.grid.spacing_mm.iter().copied().fold(f64::MAX, f64::min);
+        let finest = self
+            .grid
+            .spacing_mm
+            .iter()
+            .copied()
+            .fold(f64::MAX, f64::min);
         (mm / finest).round().max(1.0) as i32
     }
 

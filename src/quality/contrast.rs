@@ -4,7 +4,7 @@
 //! even body in soft tissue. It has no shell: other bones, as bright inside, are brighter at their surface. The rods of a phantom are
 //! known from the calibration, or lie next to air.
 
-use imaging::components::{Connectivity, label_components};
+use imaging::components::{Connectivity, fill_holes, label_components};
 use imaging::morphology::{StructuringElement, morph_voxels};
 
 use super::Near;
@@ -86,11 +86,12 @@ fn bodies(near: &Near, cells: &Cells, noise_hu: f64) -> Vec<Body> {
         })
     };
     // What is left of the bone beyond its mask, and its blur, stay out.
-    let bone = morph_voxels(
+    // So does what a mask of the shell alone leaves out.
+    let bone = fill_holes(&morph_voxels(
         &cells.mask(|cell| cells.touched[cell]),
         1,
         StructuringElement::Corners,
-    );
+    ));
     let bright = cells.mask(|cell| !bone.data[cell] && hu(cell) >= RIM_HU && in_reach(cell));
     let core = morph_voxels(&bright, -1, StructuringElement::Faces);
     let air = morph_voxels(
@@ -120,7 +121,8 @@ fn bodies(near: &Near, cells: &Cells, noise_hu: f64) -> Vec<Body> {
             if volume_mm3 < LEAST_MM3 {
                 return None;
             }
-            let mean = |of: &[usize]| of.iter().map(|&c| hu(c)).sum::<f64>() / of.len().max(1) as f64;
+            let mean =
+                |of: &[usize]| of.iter().map(|&c| hu(c)).sum::<f64>() / of.len().max(1) as f64;
             let inner = mean(core);
             let spread = (core.iter().map(|&c| (hu(c) - inner).powi(2)).sum::<f64>()
                 / core.len() as f64)
@@ -143,7 +145,10 @@ fn bodies(near: &Near, cells: &Cells, noise_hu: f64) -> Vec<Body> {
                 && shell <= SHELL_SHARE
                 && rod < 0.2
                 && share(&|cell| air.data[cell]) < 0.2;
-            let place = core.iter().map(|&c| cells.place(c)).sum::<nalgebra::Vector3<f64>>()
+            let place = core
+                .iter()
+                .map(|&c| cells.place(c))
+                .sum::<nalgebra::Vector3<f64>>()
                 / core.len() as f64;
             is_vessel.then(|| Body {
                 volume_mm3,

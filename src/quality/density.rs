@@ -44,18 +44,30 @@ pub fn impossible_densities(near: &Near) -> Check {
     );
     let [low, high] = MEAN_REFUSE_MG_CM3;
     if percent > SHARE_REFUSE_PERCENT {
-        return Check::refuse(NAME, percent, format!("{found}: no bone is so; check the calibration and the mask"));
+        return Check::refuse(
+            NAME,
+            percent,
+            format!("{found}: no bone is so; check the calibration and the mask"),
+        );
     }
     if !(low..=high).contains(&mean) {
         return Check::refuse(
             NAME,
             percent,
-            format!("{found}: the mean of a whole bone lies between {low} and {high}; check slope and unit of the calibration and the mask"),
+            format!(
+                "{found}: the mean of a whole bone lies between {low} and {high}; check slope and unit of the calibration and the mask"
+            ),
         );
     }
     let [low, high] = MEAN_REVIEW_MG_CM3;
     if percent > SHARE_REVIEW_PERCENT || !(low..=high).contains(&mean) {
-        return Check::review(NAME, percent, format!("{found}; at most {SHARE_REVIEW_PERCENT} % and a mean of {low} to {high} expected"));
+        return Check::review(
+            NAME,
+            percent,
+            format!(
+                "{found}; at most {SHARE_REVIEW_PERCENT} % and a mean of {low} to {high} expected"
+            ),
+        );
     }
     if near.densities_only {
         let [low, high] = AIR_HU;
@@ -66,7 +78,9 @@ pub fn impossible_densities(near: &Near) -> Check {
             return Check::review(
                 NAME,
                 percent,
-                format!("{found}; {percent_air:.1} % of the voxels around are air at -1000, as in CT numbers: are these densities?"),
+                format!(
+                    "{found}; {percent_air:.1} % of the voxels around are air at -1000, as in CT numbers: are these densities?"
+                ),
             );
         }
     }

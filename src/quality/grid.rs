@@ -29,17 +29,38 @@ pub fn grid(grid: &Grid) -> Check {
         Check::refuse(
             NAME,
             largest,
-            format!("{found}: voxels above {REFUSE_MM} mm are thicker than any cortex, and no load can be believed"),
+            format!(
+                "{found}: voxels above {REFUSE_MM} mm are thicker than any cortex, and no load can be believed"
+            ),
         )
     } else if largest > REVIEW_MM + ROUNDING_MM {
         Check::review(
             NAME,
             largest,
-            format!("{found}: above {REVIEW_MM} mm no voxel need lie whole in the cortex of a femoral neck, and the load depends on where the grid falls"),
+            format!(
+                "{found}: above {REVIEW_MM} mm no voxel need lie whole in the cortex of a femoral neck, and the load depends on where the grid falls"
+            ),
         )
     } else {
         Check::pass(NAME, largest, found)
     }
+}
+
+/// The array axis closest to the shaft.
+pub fn along_shaft(grid: &Grid, landmarks: &FemurLandmarks) -> usize {
+    let along = |axis: usize| {
+        grid.direction
+            .column(axis)
+            .dot(&landmarks.shaft.direction)
+            .abs()
+    };
+    (0..3).fold(0, |best, axis| {
+        if along(axis) > along(best) {
+            axis
+        } else {
+            best
+        }
+    })
 }
 
 /// Whether the femur ends inside the scan everywhere but at the distal end of its shaft; the value is the number of voxels in the
@@ -49,13 +70,12 @@ pub fn femur_field_of_view(bone: &Mask, landmarks: &FemurLandmarks) -> Check {
     let grid = &bone.grid;
     let shaft = &landmarks.shaft;
     // The face of the scan that the shaft runs into.
-    let distal = -shaft.direction;
-    let along = |axis: usize| grid.direction.column(axis).dot(&distal);
-    let axis = (0..3).fold(0, |best, axis| match along(axis).abs() > along(best).abs() {
-        true => axis,
-        false => best,
-    });
-    let face = if along(axis) > 0.0 { grid.size[axis] - 1 } else { 0 };
+    let axis = along_shaft(grid, landmarks);
+    let face = if grid.direction.column(axis).dot(&shaft.direction) < 0.0 {
+        grid.size[axis] - 1
+    } else {
+        0
+    };
     // The load cases need the bone above its lesser trochanter and a shaft to hold; where the side of the scan cuts the shaft
     // further down, that is where the shaft ends.
     let level = landmarks.lesser_trochanter.map_or_else(
@@ -85,15 +105,23 @@ pub fn femur_field_of_view(bone: &Mask, landmarks: &FemurLandmarks) -> Check {
         Check::refuse(
             NAME,
             voxels,
-            format!("the femur reaches the top or a side of the scan with {above} voxels ({area:.0} mm²) above its shaft: it is cut"),
+            format!(
+                "the femur reaches the top or a side of the scan with {above} voxels ({area:.0} mm²) above its shaft: it is cut"
+            ),
         )
     } else if above + below > 0 {
         Check::review(
             NAME,
             voxels,
-            format!("the femur reaches the top or a side of the scan with {above} voxels ({area:.0} mm²) above its shaft and {below} of its shaft: it may be cut"),
+            format!(
+                "the femur reaches the top or a side of the scan with {above} voxels ({area:.0} mm²) above its shaft and {below} of its shaft: it may be cut"
+            ),
         )
     } else {
-        Check::pass(NAME, voxels, "the femur meets the border of the scan at its distal end only, if at all")
+        Check::pass(
+            NAME,
+            voxels,
+            "the femur meets the border of the scan at its distal end only, if at all",
+        )
     }
 }

@@ -45,12 +45,20 @@ fn within(scan: &Volume<f32>, bone: &Mask, limit: f32, how: &str) -> Check {
         })
     };
     if !dense_in_box() {
-        return Check::pass(NAME, 0.0, format!("no voxel near the bone reaches {METAL_HU} HU{how}"));
+        return Check::pass(
+            NAME,
+            0.0,
+            format!("no voxel near the bone reaches {METAL_HU} HU{how}"),
+        );
     }
     let cut = crop(scan, low, high).and_then(|scan| Ok((scan, crop(bone, low, high)?)));
     let Ok((scan, distance)) = cut.and_then(|(scan, bone)| Ok((scan, distance_to_mask_mm(&bone)?)))
     else {
-        return Check::review(NAME, None, "metal cannot be looked for on a grid that is not at right angles");
+        return Check::review(
+            NAME,
+            None,
+            "metal cannot be looked for on a grid that is not at right angles",
+        );
     };
     let voxels = scan
         .data
@@ -67,7 +75,9 @@ fn within(scan: &Volume<f32>, bone: &Mask, limit: f32, how: &str) -> Check {
         Check::refuse(
             NAME,
             volume,
-            format!("{reason}: metal, which no density law knows and which spoils the CT numbers around it"),
+            format!(
+                "{reason}: metal, which no density law knows and which spoils the CT numbers around it"
+            ),
         )
     } else {
         Check::pass(NAME, volume, reason)

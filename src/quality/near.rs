@@ -29,7 +29,11 @@ pub struct Near {
 
 impl Near {
     /// Cuts a bone out of a calibrated scan; `None` where the mask is empty.
-    pub fn of(density_mg_cm3: &Volume<f32>, calibration: &Calibration, bone: &Mask) -> Option<Self> {
+    pub fn of(
+        density_mg_cm3: &Volume<f32>,
+        calibration: &Calibration,
+        bone: &Mask,
+    ) -> Option<Self> {
         let grid = &bone.grid;
         let [low, high] = bone.bounding_box()?;
         let margin = grid.spacing_mm.map(|s| (MARGIN_MM / s).ceil() as usize);

@@ -27,7 +27,11 @@ const REFUSE_HU: f64 = 150.0;
 pub fn noise(near: &Near) -> Check {
     const NAME: &str = "noise";
     let Some(hu) = level_hu(near) else {
-        return Check::pass(NAME, None, "no soft tissue around the bone to tell the noise from");
+        return Check::pass(
+            NAME,
+            None,
+            "no soft tissue around the bone to tell the noise from",
+        );
     };
     let reason = format!(
         "noise of {hu:.0} HU in the soft tissue around the bone{}",
@@ -36,7 +40,11 @@ pub fn noise(near: &Near) -> Check {
     if hu > REFUSE_HU {
         Check::refuse(NAME, hu, format!("{reason}: it covers the spongy bone"))
     } else if hu > REVIEW_HU {
-        Check::review(NAME, hu, format!("{reason}: it raises the stiffness of spongy bone"))
+        Check::review(
+            NAME,
+            hu,
+            format!("{reason}: it raises the stiffness of spongy bone"),
+        )
     } else {
         Check::pass(NAME, hu, reason)
     }
@@ -57,8 +65,8 @@ pub(super) fn level_hu(near: &Near) -> Option<f64> {
                 };
                 // A patch without any noise is a filling.
                 if (SOFT_HU[0]..=SOFT_HU[1]).contains(&mean) && deviation > 1e-3 {
-                    let class = (deviation / CLASS_HU) as usize;
-                    classes[class.min(classes.len() - 1)] += 1;
+                    let class = ((deviation / CLASS_HU) as usize).min(classes.len() - 1);
+                    classes[class] += 1;
                     patches += 1;
                 }
             }
@@ -70,11 +78,18 @@ pub(super) fn level_hu(near: &Near) -> Option<f64> {
     // Neighbouring classes together: a tenth of the deviation is the error of one patch.
     let around = |class: usize| {
         let reach = 1 + class / 10;
-        let (from, to) = (class.saturating_sub(reach), (class + reach).min(classes.len() - 1));
+        let (from, to) = (
+            class.saturating_sub(reach),
+            (class + reach).min(classes.len() - 1),
+        );
         classes[from..=to].iter().sum::<usize>() as f64 / (to - from + 1) as f64
     };
     let commonest = (0..classes.len()).fold(0, |best, class| {
-        if around(class) > around(best) { class } else { best }
+        if around(class) > around(best) {
+            class
+        } else {
+            best
+        }
     });
     Some((commonest as f64 + 0.5) * CLASS_HU)
 }

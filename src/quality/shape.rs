@@ -1,12 +1,11 @@
-//! Cavities, thin walls and leaks of a mask.
+//! Cavities and thin walls of a mask.
 
 use imaging::components::{fill_holes, fill_holes_in_slices};
 use imaging::morphology::{StructuringElement, closing};
 use imaging::orientation::{crop, pad};
 use imaging::{Mask, Volume};
-use nalgebra::Vector3;
 
-use crate::anatomy::{Check, FemurLandmarks};
+use crate::anatomy::Check;
 
 /// Cavities of more than this share of a bone are no specks of a network, percent: a lytic lesion left out of the mask, a ball of
 /// 16 mm, is 2 % of a proximal femur of 110 cm³.
@@ -21,14 +20,6 @@ const THIN_REVIEW_PERCENT: f64 = 5.0;
 /// One element across a wall has no bending stiffness of its own worth the name: where a quarter of a bone is such, its load is that
 /// of the mesh.
 const THIN_REFUSE_PERCENT: f64 = 25.0;
-/// Bone this far outside the sphere of the head belongs to something else, mm, beside half a voxel: heads differ from a sphere by
-/// less than 1 mm, and osteophytes of the rim lie on the side of the neck.
-const LEAK_CLEAR_MM: f64 = 3.0;
-/// Less is a spike of the surface, mm³: a plate of 10 by 10 by 2 mm.
-const LEAK_REVIEW_MM3: f64 = 200.0;
-/// A piece of the socket as large as a third of the head's cartilage by 2 mm, mm³: the load would go in through the pelvis.
-const LEAK_REFUSE_MM3: f64 = 2000.0;
-
 /// How the cavities of a bone are told from what is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cavities {
@@ -54,9 +45,7 @@ pub fn holes(bone: &Mask, cavities: Cavities) -> Check {
         let closed = closing(&bone, PORES_VOXELS, StructuringElement::Faces)?;
         let (of_bone, of_closed) = (filled(&bone)?, filled(&closed)?);
         let holes = (0..bone.data.len())
-            .filter(|&n| {
-                of_bone.data[n] && !bone.data[n] || of_closed.data[n] && !closed.data[n]
-            })
+            .filter(|&n| of_bone.data[n] && !bone.data[n] || of_closed.data[n] && !closed.data[n])
             .count();
         Ok::<_, imaging::Error>((holes, bone.count()))
     };
@@ -70,10 +59,16 @@ pub fn holes(bone: &Mask, cavities: Cavities) -> Check {
         Check::refuse(
             NAME,
             percent,
-            format!("{reason}: it holds the shell only, and the model would lack the stiffness of what is inside"),
+            format!(
+                "{reason}: it holds the shell only, and the model would lack the stiffness of what is inside"
+            ),
         )
     } else if percent > HOLES_REVIEW_PERCENT {
-        Check::review(NAME, percent, format!("{reason}: what is left out bears no load"))
+        Check::review(
+            NAME,
+            percent,
+            format!("{reason}: what is left out bears no load"),
+        )
     } else {
         Check::pass(NAME, percent, reason)
     }
@@ -123,38 +118,4 @@ fn opened_by_blocks(mask: &Mask) -> Mask {
         }
     }
     kept
-}
-
-/// Whether bone goes on beyond the head towards its socket; the value is the volume outside the head's sphere on the side away from
-/// the neck, mm³.
-pub fn femur_joint_leak(bone: &Mask, landmarks: &FemurLandmarks) -> Check {
-    const NAME: &str = "femur_joint_leak";
-    let grid = &bone.grid;
-    let (matrix, origin) = (grid.matrix(), grid.origin_mm);
-    let head = &landmarks.head;
-    let coarsest = grid.spacing_mm.iter().copied().fold(0.0, f64::max);
-    let outside = head.radius_mm + LEAK_CLEAR_MM + 0.5 * coarsest;
-    let mut voxels = 0usize;
-    for (index, _) in bone.data.iter().enumerate().filter(|(_, inside)| **inside) {
-        let at = grid.voxel(index);
-        let from = origin + matrix * Vector3::from_fn(|a, _| at[a] as f64) - head.centre_mm;
-        if from.dot(&landmarks.neck) > 0.0 && from.norm_squared() > outside * outside {
-            voxels += 1;
-        }
-    }
-    let volume = voxels as f64 * grid.voxel_volume_mm3();
-    let reason = format!(
-        "{volume:.0} mm³ of the mask lie more than {LEAK_CLEAR_MM} mm outside the sphere of the head, on the side of the joint"
-    );
-    if volume > LEAK_REFUSE_MM3 {
-        Check::refuse(
-            NAME,
-            volume,
-            format!("{reason}: a part of the pelvis is in the mask, and the load would go through it"),
-        )
-    } else if volume > LEAK_REVIEW_MM3 {
-        Check::review(NAME, volume, format!("{reason}: is it the pelvis?"))
-    } else {
-        Check::pass(NAME, volume, reason)
-    }
 }
