@@ -18,6 +18,7 @@ pub mod pose;
 pub mod progress;
 pub mod protocol;
 pub mod provenance;
+pub mod quality;
 pub mod report;
 pub mod risk;
 pub mod run;

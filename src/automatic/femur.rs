@@ -9,11 +9,12 @@ use segmentation::builtin::{Femora, Femur};
 use segmentation::network::Device;
 use segmentation::nnunet::Options;
 
-use super::{Labelled, agreement, metal};
+use super::{Labelled, agreement};
 use crate::anatomy::{Check, FemurLandmarks, Side};
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::progress::Progress;
 use crate::provenance::sha256_of;
+use crate::quality::metal::metal_in_hu;
 
 /// Label of a left femur by the built-in networks.
 pub const LEFT_FEMUR: u16 = 1;
@@ -48,7 +49,7 @@ pub(super) fn femora(
     let mut checks = vec![];
     for (femur, &label) in found.femora.iter().zip(&sides) {
         checks.push((label, agreement(femur.doubt_mm)));
-        checks.push((label, metal(scan, &found.labels.select(&[label]))?));
+        checks.push((label, metal_in_hu(scan, &found.labels.select(&[label]))));
         checks.push((label, Check::review("segmentation", None, FEMUR_STATEMENT)));
     }
     Ok(Labelled {

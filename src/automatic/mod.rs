@@ -8,9 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use imaging::distance::distance_to_mask_mm;
-use imaging::orientation::crop;
-use imaging::{LabelMap, Mask, Volume};
+use imaging::{LabelMap, Volume};
 use segmentation::network::Device;
 use segmentation::nnunet::{Choice, Options};
 
@@ -25,13 +23,6 @@ use crate::provenance::sha256;
 
 /// Name of the built-in networks.
 pub const BUILT_IN: &str = "builtin";
-/// CT numbers from here on are metal, HU: cortical bone stays below 2400 whatever the kernel, and scanners of twelve bits end at 3071.
-const METAL_HU: f32 = 2800.0;
-/// Metal up to this far from a bone is in it or on it, mm.
-const METAL_NEAR_MM: f64 = 10.0;
-/// Less is a speck of noise or a clip, mm³.
-const METAL_LEAST_MM3: f64 = 200.0;
-
 /// Looks of the networks that place a bone's surface no further apart than this agree, mm: half a voxel of a clinical scan. This and
 /// the next are judgement, not yet compared with true errors.
 const SURE_MM: f64 = 0.4;
@@ -126,51 +117,6 @@ pub fn check(subject: &Subject) -> anyhow::Result<()> {
         .into());
     }
     Ok(())
-}
-
-/// Whether a bone carries metal: an implant bears load that no density tells of, and its streaks spoil the density around it.
-fn metal(scan: &Volume<f32>, bone: &Mask) -> anyhow::Result<Check> {
-    const NAME: &str = "metal";
-    let grid = &bone.grid;
-    let Some([low, high]) = bone.bounding_box() else {
-        return Ok(Check::pass(NAME, 0.0, "no bone"));
-    };
-    let margin: [usize; 3] =
-        std::array::from_fn(|axis| (METAL_NEAR_MM / grid.spacing_mm[axis]).ceil() as usize);
-    let low = std::array::from_fn(|axis| low[axis].saturating_sub(margin[axis]));
-    let high = std::array::from_fn(|axis| (high[axis] + margin[axis]).min(grid.size[axis] - 1));
-    let (hu, bone) = (crop(scan, low, high)?, crop(bone, low, high)?);
-    let dense = |hu: f32| hu >= METAL_HU;
-    if !hu.data.iter().any(|&hu| dense(hu)) {
-        return Ok(Check::pass(
-            NAME,
-            0.0,
-            format!("no voxel near the bone reaches {METAL_HU} HU"),
-        ));
-    }
-    let distance = distance_to_mask_mm(&bone)?;
-    let near = |(hu, distance): (&f32, &f32)| dense(*hu) && f64::from(*distance) <= METAL_NEAR_MM;
-    let voxels = hu
-        .data
-        .iter()
-        .zip(&distance.data)
-        .filter(|&v| near(v))
-        .count();
-    let volume = voxels as f64 * bone.grid.voxel_volume_mm3();
-    let reason = format!(
-        "{:.2} cm3 within {METAL_NEAR_MM} mm of the bone reach {METAL_HU} HU",
-        volume / 1000.0
-    );
-    Ok(match volume > METAL_LEAST_MM3 {
-        true => Check::refuse(
-            NAME,
-            volume,
-            format!(
-                "{reason}: metal, which no density law knows and which spoils the CT numbers around it"
-            ),
-        ),
-        false => Check::pass(NAME, volume, reason),
-    })
 }
 
 /// Whether two looks of the networks agree about the surface of a bone.

@@ -8,12 +8,13 @@ use segmentation::builtin::Vertebrae;
 use segmentation::network::Device;
 use segmentation::nnunet::Options;
 
-use super::{Labelled, agreement, metal};
+use super::{Labelled, agreement};
 use crate::anatomy::Check;
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::plan::{FIRST_WITHOUT_LEVEL, LevelChoice, Subject};
 use crate::progress::Progress;
 use crate::provenance::sha256_of;
+use crate::quality::metal::metal_in_hu;
 
 /// What is known of the outlines; figures and commands stand in docs/segmentation.md.
 const STATEMENT: &str = "the built-in networks of vertebrae are trained too little to be relied on: whole vertebrae of unseen synthetic spines are found with Dice 0.95 to 0.96, the one real vertebra at hand (L3, cut to itself) with 0.80, a part of its arch taken for its neighbour's; give a checked mask with --mask";
@@ -45,7 +46,7 @@ pub(super) fn vertebrae(
     for vertebra in &found.vertebrae {
         let label = number(vertebra.label);
         checks.push((label, agreement(vertebra.doubt_mm)));
-        checks.push((label, metal(scan, &found.labels.select(&[label]))?));
+        checks.push((label, metal_in_hu(scan, &found.labels.select(&[label]))));
         checks.push((label, Check::refuse("segmentation", None, STATEMENT)));
         names.insert(label, format!("vertebra_{label}"));
         if vertebra.cut {

@@ -25,6 +25,8 @@ use crate::plan::{
 };
 use crate::pose::Posed;
 use crate::progress::Progress;
+use crate::quality::shape::Cavities;
+use crate::quality::{Near, contrast, density, grid, leak, lesion, metal, motion, noise, shape};
 use crate::report::result_json::{Check, CheckStatus};
 use crate::report::{EndplateFigure, Landmarks};
 use crate::segment::write_labels;
@@ -90,7 +92,8 @@ impl Case {
             case.add(check.clone());
         }
         for (label, check) in scan.automatic.iter().flat_map(|found| &found.checks) {
-            if plan.subject.label.contains(label) {
+            // Metal is looked for again, around the bone of the case.
+            if plan.subject.label.contains(label) && check.name != "metal" {
                 case.add(check.clone());
             }
         }
@@ -108,11 +111,22 @@ impl Case {
         let (mask, check) = single_bone(&mask);
         self.add(check);
         self.look_at_density(&mask, &mask, plan);
-        let mask = morphed(&mask, plan)?;
+        let near = self.look_at_scan(&mask);
+        // The gates on the mask look at it as it was given: what --morph does to it is the plan's.
+        self.add(shape::thickness(&mask));
+        let given = mask;
+        let mask = morphed(&given, plan)?;
         let other = self.other_femur(&subject.label);
         match FemurLandmarks::find(&mask) {
             Ok((mut landmarks, checks)) => {
                 checks.into_iter().for_each(|check| self.add(check));
+                let across = Cavities::AcrossAxis(grid::along_shaft(&given.grid, &landmarks));
+                self.add(shape::holes(&given, across));
+                self.add(grid::femur_field_of_view(&given, &landmarks));
+                if let Some(near) = &near {
+                    self.add(leak::femur_joint_leak(near, &landmarks));
+                    self.add(lesion::lesion(near, Some(&landmarks)));
+                }
                 if let Some(other) = other {
                     landmarks
                         .side
@@ -124,7 +138,10 @@ impl Case {
                 self.side = side.map(options::plan_side);
                 self.femur = Some(landmarks);
             }
-            Err(Refused(check)) => self.add(check),
+            Err(Refused(check)) => {
+                self.add(shape::holes(&given, Cavities::AcrossAxis(2)));
+                self.add(check);
+            }
         }
         self.labels = mask.map(|&inside| u16::from(inside));
         Ok(())
@@ -160,6 +177,8 @@ impl Case {
         checks.into_iter().for_each(|check| self.add(check));
         let with_caps = self.labels.select(&[&subject.label[..], caps].concat());
         self.look_at_density(&whole, &with_caps, plan);
+        self.look_at_scan(&whole);
+        self.add(shape::holes(&whole, Cavities::Enclosed));
         // Both before erosion, which may open the ring that the arch closes around the canal, and before dilation, which
         // would part the body from its cortex.
         let wall = match subject.label[..] {
@@ -198,6 +217,10 @@ impl Case {
     fn find_body(&mut self, whole: &Mask, body: &Mask, plan: &Plan) {
         let main = largest_component(body, Connectivity::Faces);
         self.add(gates::field_of_view(whole, &main));
+        self.add(shape::thickness(&main));
+        if let Some(near) = Near::of(&self.density.mg_cm3, &self.calibration, &main) {
+            self.add(lesion::lesion(&near, None));
+        }
         let found = VertebraLandmarks::find(&main);
         let height = found.as_ref().ok().map(|(found, _)| found.height_mm);
         self.add(one_vertebra(body, height));
@@ -226,6 +249,21 @@ impl Case {
             gates::density_around_bone(density, modelled, plan),
         ];
         checks.into_iter().for_each(|check| self.add(check));
+    }
+
+    /// The gates on the scan around a bone, before the mask is morphed.
+    fn look_at_scan(&mut self, bone: &Mask) -> Option<Near> {
+        self.add(grid::grid(&bone.grid));
+        let near = Near::of(&self.density.mg_cm3, &self.calibration, bone)?;
+        let checks = [
+            metal::metal(&near),
+            contrast::contrast_agent(&near),
+            noise::noise(&near),
+            motion::motion(&near),
+            density::impossible_densities(&near),
+        ];
+        checks.into_iter().for_each(|check| self.add(check));
+        Some(near)
     }
 
     /// Looks for the endplates in the image; whether they take the place of the mask's.

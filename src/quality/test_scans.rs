@@ -1,0 +1,1 @@
+//! Scans of known content for the tests of the gates.
