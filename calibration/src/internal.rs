@@ -245,8 +245,15 @@ impl Calibration {
         let energy = EffectiveEnergy::of(samples)?;
         let [q, m, c] = energy.parabola();
         if !(q >= 0.0 && m > 0.0 && c.is_finite()) {
+            let air = samples.iter().any(|sample| sample.tissue == Tissue::Air);
+            let hint = if air {
+                "look at the regions"
+            } else {
+                "there is no air among them: a field of view with air round the body is needed"
+            };
             return Err(Error::Fit(format!(
-                "the tissues give {q:.3e} HU² {m:+.4} HU {c:+.1} mg/cm3, which does not rise with CT number: look at the regions"
+                "the tissues fit {} keV and give {q:.3e} HU² {m:+.4} HU {c:+.1} mg/cm3, which does not rise with CT number; {hint}",
+                energy.energy_kev
             )));
         }
         let mut calibration = Self::without_rods(m, c, DensityKind::K2Hpo4, Method::Internal);

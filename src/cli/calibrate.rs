@@ -24,7 +24,7 @@ pub struct CalibrateArgs {
     /// Phantom: a name, or a definition ending in .toml
     #[arg(long, value_name = "MODEL|FILE", required_unless_present = "internal")]
     phantom: Option<String>,
-    /// The phantom's rods: a label map with one value per rod, or a .toml with their centres [default: found]
+    /// The phantom's rods: a label map with one value per rod, or a .toml with their centres (left out: found)
     #[arg(long, value_name = "LABELS|CENTRES", requires = "phantom")]
     rods: Option<RodSource>,
     /// Calibrate by the patient's own tissues

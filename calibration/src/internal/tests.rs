@@ -82,6 +82,18 @@ fn too_few_and_repeated_tissues_are_refused() {
 }
 
 #[test]
+fn tissues_without_air_that_give_no_rising_density_are_refused() {
+    // A vertebra cut out of a scan: fat, bone and muscle only.
+    let cut_out = [
+        sample(Tissue::Adipose, -97.1),
+        sample(Tissue::CorticalBone, 1204.0),
+        sample(Tissue::Muscle, 37.9),
+    ];
+    let error = Calibration::internal(&cut_out).unwrap_err().to_string();
+    assert!(error.contains("no air among them"), "{error}");
+}
+
+#[test]
 fn a_tissue_out_of_its_range_is_for_review() {
     let mut samples = verse004();
     samples[1].hu_mean = -1001.0;

@@ -48,6 +48,12 @@ pub(super) fn calibration(result: &Value) -> anyhow::Result<String> {
                 "mg/cm³",
             )),
         ),
+        (
+            "Per squared CT number",
+            found
+                .quadratic_mg_cm3_per_hu2
+                .map(|q| format!("{} mg/cm³ per HU²", significant(q, 4))),
+        ),
         ("r²", found.r2.map(|r2| significant(r2, 7))),
     ]);
     if found.rods.is_empty() {
