@@ -6,6 +6,7 @@ mod coregistration;
 mod evaluation;
 mod export;
 mod femur;
+mod gates;
 mod painted;
 mod recipes;
 mod refusals;
