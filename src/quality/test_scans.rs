@@ -1,5 +1,7 @@
 //! Scans of known content for the tests of the gates.
 
+use std::sync::OnceLock;
+
 use calibration::{Calibration, DensityKind};
 use imaging::{Grid, Mask, Volume};
 use nalgebra::{Matrix3, Vector3};
@@ -36,6 +38,40 @@ pub struct FemurScan {
 impl FemurScan {
     /// `hu` may change the CT number of a voxel, given its place and what it would be.
     pub fn new(hu: impl Fn(Vector3<f64>, f32) -> f32) -> Self {
+        let (bone, core, landmarks) = femur();
+        let mut noise = normal(3);
+        let grid = bone.grid.clone();
+        let scan = Volume {
+            data: (0..grid.len())
+                .map(|n| {
+                    let at = grid.voxel(n);
+                    let place = grid.to_world(Vector3::from_fn(|a, _| at[a] as f64));
+                    let tissue = match (bone.data[n], core.data[n]) {
+                        (true, true) => 150.0,
+                        (true, false) => 900.0,
+                        _ => 50.0,
+                    };
+                    hu(place, tissue) + 15.0 * noise()
+                })
+                .collect(),
+            grid: grid.clone(),
+        };
+        Self {
+            hu: scan,
+            bone: bone.clone(),
+            landmarks: landmarks.clone(),
+        }
+    }
+
+    pub fn near(&self) -> Near {
+        Near::of(&self.hu, &line(), &self.bone).unwrap()
+    }
+}
+
+/// The femur of [`FemurScan`], the part of it inside its cortex, and its landmarks, found once.
+fn femur() -> &'static (Mask, Mask, FemurLandmarks) {
+    static FEMUR: OnceLock<(Mask, Mask, FemurLandmarks)> = OnceLock::new();
+    FEMUR.get_or_init(|| {
         let shape = TestFemur {
             floor: -60.0,
             ..TestFemur::default()
@@ -68,34 +104,9 @@ impl FemurScan {
             -2,
             imaging::morphology::StructuringElement::Faces,
         );
-        let mut noise = normal(3);
-        let grid = bone.grid.clone();
-        let scan = Volume {
-            data: (0..grid.len())
-                .map(|n| {
-                    let at = grid.voxel(n);
-                    let place = grid.to_world(Vector3::from_fn(|a, _| at[a] as f64));
-                    let tissue = match (bone.data[n], core.data[n]) {
-                        (true, true) => 150.0,
-                        (true, false) => 900.0,
-                        _ => 50.0,
-                    };
-                    hu(place, tissue) + 15.0 * noise()
-                })
-                .collect(),
-            grid: grid.clone(),
-        };
         let (landmarks, _) = FemurLandmarks::find(&bone).unwrap();
-        Self {
-            hu: scan,
-            bone,
-            landmarks,
-        }
-    }
-
-    pub fn near(&self) -> Near {
-        Near::of(&self.hu, &line(), &self.bone).unwrap()
-    }
+        (bone, core, landmarks)
+    })
 }
 
 /// A block of bone of 30 mm, 20 mm of muscle around it, voxels of 1 mm, noise of 15 HU; `hu` changes the CT numbers.
