@@ -160,3 +160,58 @@ fn bodies(near: &Near, cells: &Cells, noise_hu: f64) -> Vec<Body> {
     found.sort_by(|a, b| b.volume_mm3.total_cmp(&a.volume_mm3));
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_scans::near_block;
+    use super::*;
+    use crate::anatomy::Status;
+
+    /// A tube along z beside the block, 12 mm from its face.
+    fn tube(radius: f64, hu: f32, shell_hu: f32) -> impl Fn([usize; 3], f32) -> f32 {
+        move |at, other| {
+            let r = (at[0] as f64 - 35.0).hypot(at[1] as f64 - 9.0);
+            match r {
+                r if r < radius - 1.5 => hu,
+                r if r < radius => shell_hu,
+                _ => other,
+            }
+        }
+    }
+
+    #[test]
+    fn a_filled_vessel_is_found_with_its_volume() {
+        let found = contrast_agent(&near_block(tube(5.0, 300.0, 300.0)));
+        assert_eq!(found.status, Status::Review);
+        // 70 mm of the tube; its rim counts by cells of 2 mm.
+        let volume = std::f64::consts::PI * 25.0 * 70.0 / 1000.0;
+        assert!(
+            (found.value.unwrap() - volume).abs() < 0.4 * volume,
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn blood_bones_thin_vessels_and_rods_are_none() {
+        let passes = |near: &Near, what: &str| {
+            let found = contrast_agent(near);
+            assert_eq!(found.status, Status::Pass, "{what}: {found:?}");
+        };
+        passes(&near_block(|_, hu| hu), "nothing");
+        passes(&near_block(tube(5.0, 60.0, 60.0)), "blood");
+        passes(&near_block(tube(6.0, 200.0, 700.0)), "a bone");
+        passes(&near_block(tube(1.5, 300.0, 300.0)), "a small vessel");
+        let in_air = |at: [usize; 3], hu: f32| {
+            let hu = if at[1] < 17 && hu < 100.0 {
+                -1000.0
+            } else {
+                hu
+            };
+            tube(5.0, 300.0, 300.0)(at, hu)
+        };
+        passes(&near_block(in_air), "a rod next to air");
+        let mut near = near_block(tube(5.0, 300.0, 300.0));
+        near.rods_mm = vec![nalgebra::Vector3::new(35.0, 9.0, 30.0)];
+        passes(&near, "a rod of the calibration");
+    }
+}

@@ -86,3 +86,58 @@ pub fn impossible_densities(near: &Near) -> Check {
     }
     Check::pass(NAME, percent, found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_scans::{block, near_block};
+    use super::*;
+    use crate::anatomy::Status;
+    use calibration::{Calibration, DensityKind};
+
+    #[test]
+    fn wrong_slopes_are_found_at_the_mean() {
+        for (factor, status) in [
+            (1.0, Status::Pass),
+            // Twice the density: a slope for another voltage does not do that.
+            (2.0, Status::Review),
+            // g/cm³ and a slope with its point shifted.
+            (0.001, Status::Refuse),
+            (10.0, Status::Refuse),
+        ] {
+            let found = impossible_densities(&near_block(|_, hu| hu * factor));
+            assert_eq!(found.status, status, "{factor}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn gas_in_a_part_of_the_bone_goes_to_review_and_in_much_of_it_is_refused() {
+        let gas = |layers: usize| {
+            impossible_densities(&near_block(|at, hu| {
+                if (20..20 + layers).contains(&at[2]) {
+                    -900.0
+                } else {
+                    hu
+                }
+            }))
+        };
+        assert_eq!(gas(0).value, Some(0.0));
+        let found = gas(1);
+        assert_eq!(found.status, Status::Review, "{found:?}");
+        assert!(
+            (found.value.unwrap() - 100.0 / 30.0).abs() < 0.1,
+            "{found:?}"
+        );
+        assert_eq!(gas(8).status, Status::Refuse);
+    }
+
+    #[test]
+    fn air_at_minus_thousand_gives_ct_numbers_away() {
+        let density = Calibration::identity(DensityKind::K2Hpo4);
+        let with_air = |air: f32| {
+            let (scan, bone) = block(|at, hu| if at[1] < 5 { air } else { hu });
+            impossible_densities(&Near::of(&scan, &density, &bone).unwrap())
+        };
+        assert_eq!(with_air(-1000.0).status, Status::Review);
+        assert_eq!(with_air(-800.0).status, Status::Pass);
+    }
+}

@@ -125,3 +125,61 @@ pub fn femur_field_of_view(bone: &Mask, landmarks: &FemurLandmarks) -> Check {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_scans::FemurScan;
+    use super::*;
+    use crate::anatomy::Status;
+    use imaging::orientation::crop;
+
+    #[test]
+    fn coarse_voxels_go_to_review_and_slices_of_six_millimetres_are_refused() {
+        for (spacing, status) in [
+            ([0.8, 0.8, 1.5], Status::Pass),
+            ([0.8, 0.8, 1.5004], Status::Pass),
+            ([0.8, 0.8, 1.6], Status::Review),
+            ([3.0, 3.0, 3.0], Status::Review),
+            ([0.8, 0.8, 6.0], Status::Refuse),
+        ] {
+            let found = grid(&Grid::axis_aligned([9; 3], spacing));
+            assert_eq!(found.status, status, "{found:?}");
+            assert_eq!(found.value, Some(spacing[2]));
+        }
+    }
+
+    #[test]
+    fn a_femur_cut_at_its_head_or_side_is_refused_and_a_cut_shaft_is_not() {
+        let FemurScan {
+            bone, landmarks, ..
+        } = FemurScan::new(|_, hu| hu);
+        let whole = femur_field_of_view(&bone, &landmarks);
+        assert_eq!((whole.status, whole.value), (Status::Pass, Some(0.0)));
+        let [low, high] = bone.bounding_box().unwrap();
+        assert_eq!(low[2], 0, "the shaft leaves the scan");
+        let cut = |axis: usize, off: usize, top: bool| {
+            let (mut from, mut to) = ([0; 3], bone.grid.size.map(|n| n - 1));
+            if top {
+                to[axis] = high[axis] - off;
+            } else {
+                from[axis] = low[axis] + off;
+            }
+            femur_field_of_view(&crop(&bone, from, to).unwrap(), &landmarks)
+        };
+        // The medial side is towards -x: the head; the lateral one the trochanter.
+        for (axis, off, top) in [(0, 8, false), (0, 8, true), (2, 8, true)] {
+            let found = cut(axis, off, top);
+            assert_eq!(found.status, Status::Refuse, "{found:?}");
+        }
+        // One voxel at the top of the scan.
+        let mut spike = bone.clone();
+        let last = spike.data.len() - 1;
+        spike.data[last] = true;
+        let found = femur_field_of_view(&spike, &landmarks);
+        assert_eq!(
+            (found.status, found.value),
+            (Status::Review, Some(1.0)),
+            "{found:?}"
+        );
+    }
+}

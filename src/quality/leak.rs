@@ -51,7 +51,9 @@ pub fn femur_joint_leak(near: &Near, landmarks: &FemurLandmarks) -> Check {
         Check::refuse(
             NAME,
             volume,
-            format!("{reason}: a part of the pelvis is in the mask, and the load would go through it"),
+            format!(
+                "{reason}: a part of the pelvis is in the mask, and the load would go through it"
+            ),
         )
     } else if volume > REVIEW_MM3 {
         Check::review(NAME, volume, format!("{reason}: is it the pelvis?"))
@@ -64,7 +66,13 @@ pub fn femur_joint_leak(near: &Near, landmarks: &FemurLandmarks) -> Check {
 fn for_each_voxel(near: &Near, centre_mm: Vector3<f64>, mut see: impl FnMut(f32, Vector3<f64>)) {
     let grid = &near.bone.grid;
     let (matrix, origin) = (grid.matrix(), grid.origin_mm - centre_mm);
-    for (index, _) in near.bone.data.iter().enumerate().filter(|(_, inside)| **inside) {
+    for (index, _) in near
+        .bone
+        .data
+        .iter()
+        .enumerate()
+        .filter(|(_, inside)| **inside)
+    {
         let at = grid.voxel(index);
         let from = origin + matrix * Vector3::from_fn(|a, _| at[a] as f64);
         see(near.density_mg_cm3.data[index], from);
@@ -103,7 +111,11 @@ fn beyond_joint_mm3(near: &Near, landmarks: &FemurLandmarks) -> (usize, f64) {
             return;
         }
         let nearest = (0..directions.len()).fold(0, |best, n| {
-            if directions[n].dot(&from) > directions[best].dot(&from) { n } else { best }
+            if directions[n].dot(&from) > directions[best].dot(&from) {
+                n
+            } else {
+                best
+            }
         });
         let sum = &mut sums[nearest * shells + r as usize];
         *sum = (sum.0 + f64::from(density), sum.1 + 1);
@@ -126,7 +138,9 @@ fn joint_space(profile: &[(f64, usize)]) -> Option<usize> {
     };
     let brightest = |range: std::ops::Range<usize>| range.filter_map(mean).fold(f64::MIN, f64::max);
     (INNER_MM..profile.len().saturating_sub(1)).find(|&shell| {
-        let Some(here) = mean(shell) else { return false };
+        let Some(here) = mean(shell) else {
+            return false;
+        };
         let before = brightest(shell - SIDES_MM..shell);
         let after = brightest(shell + 1..(shell + 1 + SIDES_MM).min(profile.len()));
         let limit = SPACE_SHARE * before.min(after);
@@ -146,4 +160,65 @@ fn evenly(count: usize) -> Vec<Vector3<f64>> {
             Vector3::new(width * cos, width * sin, z)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_scans::FemurScan;
+    use super::*;
+    use crate::anatomy::Status;
+
+    /// A femur whose mask takes in what `also` says, given the place from the centre of the head; the landmarks are those of the
+    /// femur with a head of this much larger radius.
+    fn leaking(
+        hu: impl Fn(f64, f32) -> f32,
+        also: impl Fn(Vector3<f64>) -> bool,
+        larger_mm: f64,
+    ) -> Check {
+        let plain = FemurScan::new(|_, hu| hu);
+        let centre = plain.landmarks.head.centre_mm;
+        let mut scan = FemurScan::new(|place, tissue| hu((place - centre).norm(), tissue));
+        let grid = scan.bone.grid.clone();
+        for (n, inside) in scan.bone.data.iter_mut().enumerate() {
+            let at = grid.voxel(n);
+            *inside |= also(grid.to_world(Vector3::from_fn(|a, _| at[a] as f64)) - centre);
+        }
+        let mut landmarks = scan.landmarks.clone();
+        landmarks.head.radius_mm += larger_mm;
+        femur_joint_leak(&scan.near(), &landmarks)
+    }
+
+    #[test]
+    fn bone_outside_the_sphere_of_the_head_is_a_leak() {
+        let found = leaking(|_, hu| hu, |_| false, 0.0);
+        assert_eq!((found.status, found.value), (Status::Pass, Some(0.0)));
+        // A peg of 8 or 24 mm on the medial side of the head; half of its first 5 mm is taken for the head's rim.
+        let peg = |half: f64| {
+            move |p: Vector3<f64>| {
+                (-40.0..0.0).contains(&p.x) && p.y.abs() < half && p.z.abs() < half
+            }
+        };
+        let found = leaking(|_, hu| hu, peg(4.0), 0.0);
+        assert_eq!(found.status, Status::Review, "{found:?}");
+        let found = leaking(|_, hu| hu, peg(12.0), 0.0);
+        assert_eq!(found.status, Status::Refuse, "{found:?}");
+    }
+
+    /// A shell of the socket all around: the sphere of the landmarks is that of the socket, and nothing lies outside it.
+    #[test]
+    fn a_joint_space_inside_the_mask_is_a_leak() {
+        let socket = |p: Vector3<f64>| p.norm() < 33.0 && p.x < 6.0;
+        // Head of 23.5 mm, cartilage of 3 mm, socket of 7 mm.
+        let joint = |r: f64, hu: f32| match r {
+            r if (26.5..33.0).contains(&r) => 700.0,
+            r if (23.5..26.5).contains(&r) => 60.0,
+            _ => hu,
+        };
+        let found = leaking(joint, socket, 9.5);
+        assert_eq!(found.status, Status::Refuse, "{found:?}");
+        assert!(found.reason.contains("joint space"), "{}", found.reason);
+        // The same mask on a head that is as large as that.
+        let solid = |r: f64, hu: f32| if r < 33.0 { 300.0 } else { hu };
+        assert_eq!(leaking(solid, socket, 9.5).status, Status::Pass);
+    }
 }

@@ -35,6 +35,11 @@ const STEP_SHARE: f64 = 0.4;
 /// Share of a pit's surroundings that must be spongy bone, to compare it with.
 const LEAST_SURROUNDED: f64 = 0.25;
 
+/// The canal of the shaft begins below the tip of the lesser trochanter, mm.
+const CANAL_BELOW_TIP_MM: f64 = 6.0;
+/// Where that is cut off, this far below the centre of the head, mm: the tip of the lesser trochanter lies 45 to 60 mm below it.
+const CANAL_BELOW_HEAD_MM: f64 = 40.0;
+
 /// Suspicion of a lytic lesion in a femur or a vertebral body; the value is the volume of the region, mm³.
 pub fn lesion(near: &Near, femur: Option<&FemurLandmarks>) -> Check {
     const NAME: &str = "lesion";
@@ -89,14 +94,13 @@ fn pit(cells: &Cells, femur: Option<&FemurLandmarks>) -> Option<Pit> {
         -cells.steps(DEPTH_MM),
         StructuringElement::Faces,
     );
-    // The canal of the shaft is a pit in every femur. It begins below the tip of the lesser trochanter; a region that reaches down
-    // to there may be its upper end.
+    // The canal of the shaft is a pit in every femur; a region that reaches down to it may be its upper end.
     let mut floor = vec![false; domain.data.len()];
     if let Some(femur) = femur {
         let level = femur.lesser_trochanter.map_or_else(
-            || femur.shaft.along(femur.head.centre_mm) - 50.0,
-            |lesser| lesser.tip_mm,
-        ) - 6.0;
+            || femur.shaft.along(femur.head.centre_mm) - CANAL_BELOW_HEAD_MM,
+            |lesser| lesser.tip_mm - CANAL_BELOW_TIP_MM,
+        );
         for cell in 0..domain.data.len() {
             let above = femur.shaft.along(cells.place(cell)) - level;
             domain.data[cell] &= above > 0.0;
@@ -200,4 +204,78 @@ fn smoothed(cells: &Cells) -> Vec<f32> {
         }
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_scans::{FemurScan, near_block};
+    use super::*;
+    use crate::anatomy::Status;
+
+    /// A ball of soft tissue in the block, which is a vertebral body.
+    fn ball(radius: f64, inside: f32) -> Check {
+        let near = near_block(|at, hu| {
+            let r2: f64 = at.iter().map(|&v| (v as f64 - 35.0).powi(2)).sum();
+            if r2 < radius * radius { inside } else { hu }
+        });
+        lesion(&near, None)
+    }
+
+    #[test]
+    fn a_ball_of_soft_tissue_in_spongy_bone_is_suspicious() {
+        assert_eq!(ball(0.0, 40.0).status, Status::Pass);
+        let found = ball(7.0, 40.0);
+        assert_eq!(found.status, Status::Review, "{found:?}");
+        assert!((found.value.unwrap() - 1437.0).abs() < 500.0, "{found:?}");
+        assert!(
+            found.reason.contains("(35, 35, 35)") || found.reason.contains("(34, 34, 34)"),
+            "{}",
+            found.reason
+        );
+        // Too small, and too faint.
+        assert_eq!(ball(3.0, 40.0).status, Status::Pass);
+        assert_eq!(ball(7.0, 120.0).status, Status::Pass);
+    }
+
+    /// Deeper than Ward's triangle is in a synthetic femur (50 mg/cm³), and without a border.
+    #[test]
+    fn a_gentle_hollow_is_none() {
+        let near = near_block(|at, hu| {
+            let r2: f64 = at.iter().map(|&v| (v as f64 - 35.0).powi(2)).sum();
+            if hu == 150.0 {
+                150.0 - 60.0 * (-r2 / 200.0).exp() as f32
+            } else {
+                hu
+            }
+        });
+        let found = lesion(&near, None);
+        assert_eq!(found.status, Status::Pass, "{found:?}");
+    }
+
+    #[test]
+    fn the_canal_of_a_shaft_is_none_and_a_pit_in_the_head_is_one() {
+        let plain = FemurScan::new(|_, hu| hu);
+        let (shaft, head) = (plain.landmarks.shaft, plain.landmarks.head.centre_mm);
+        let canal = move |place: Vector3<f64>, hu: f32| {
+            if hu == 150.0 && shaft.along(place) < shaft.along(head) - 62.0 {
+                -40.0
+            } else {
+                hu
+            }
+        };
+        let scan = FemurScan::new(canal);
+        assert_eq!(
+            lesion(&scan.near(), Some(&scan.landmarks)).status,
+            Status::Pass
+        );
+        let scan = FemurScan::new(|place, hu| {
+            if (place - head).norm() < 8.0 {
+                40.0
+            } else {
+                canal(place, hu)
+            }
+        });
+        let found = lesion(&scan.near(), Some(&scan.landmarks));
+        assert_eq!(found.status, Status::Review, "{found:?}");
+    }
 }

@@ -83,3 +83,41 @@ fn within(scan: &Volume<f32>, bone: &Mask, limit: f32, how: &str) -> Check {
         Check::pass(NAME, volume, reason)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_scans::{block, near_block};
+    use super::*;
+    use crate::anatomy::Status;
+    use calibration::{Calibration, DensityKind};
+
+    /// A nail of 6 x 6 x 30 voxels in the block, or 20 mm beside it.
+    fn nail(first: usize) -> impl Fn([usize; 3], f32) -> f32 {
+        move |[i, j, k], hu| {
+            let inside =
+                (first..first + 6).contains(&i) && (32..38).contains(&j) && (20..50).contains(&k);
+            if inside { 3071.0 } else { hu }
+        }
+    }
+
+    #[test]
+    fn a_nail_is_refused_and_one_far_off_is_not() {
+        let found = metal(&near_block(nail(32)));
+        assert_eq!(found.status, Status::Refuse);
+        assert_eq!(found.value, Some(1080.0));
+        assert_eq!(metal(&near_block(nail(0))).value, Some(0.0));
+        assert_eq!(metal(&near_block(|_, hu| hu)).status, Status::Pass);
+        let (scan, bone) = block(nail(32));
+        assert_eq!(metal_in_hu(&scan, &bone), found);
+    }
+
+    #[test]
+    fn a_density_map_says_how_its_metal_was_told() {
+        let (scan, bone) = block(|at, hu| nail(32)(at, hu) * 0.8);
+        let density = Calibration::identity(DensityKind::K2Hpo4);
+        let near = Near::of(&scan, &density, &bone).unwrap();
+        let found = metal(&near);
+        assert_eq!(found.status, Status::Refuse);
+        assert!(found.reason.contains("holds densities"), "{}", found.reason);
+    }
+}

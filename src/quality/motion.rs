@@ -246,3 +246,43 @@ impl Step {
         self.squares[at[0] + self.width[0] * at[1]]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_scans::FemurScan;
+    use super::*;
+    use crate::anatomy::Status;
+
+    /// The window with everything from slice `from` on shifted by `pixels` along an axis.
+    fn shifted(axis: usize, from: usize, pixels: usize) -> (Near, f64) {
+        let mut near = FemurScan::new(|_, hu| hu).near();
+        let old = near.density_mg_cm3.clone();
+        let size = old.grid.size;
+        for (n, density) in near.density_mg_cm3.data.iter_mut().enumerate() {
+            let mut at = old.grid.voxel(n);
+            if at[2] >= from {
+                at[axis] = (at[axis] + size[axis] - pixels) % size[axis];
+                *density = old.at(at[0], at[1], at[2]);
+            }
+        }
+        let z = old.grid.origin_mm.z + (from as f64 - 0.5) * old.grid.spacing_mm[2];
+        (near, z)
+    }
+
+    #[test]
+    fn a_femur_at_rest_passes_and_one_that_jumps_is_named_by_its_place() {
+        assert_eq!(motion(&shifted(0, 0, 0).0).value, Some(0.0));
+        for (axis, from, pixels) in [(0, 40, 2), (1, 40, 2), (0, 30, 3), (1, 20, 2)] {
+            let (near, z) = shifted(axis, from, pixels);
+            let found = motion(&near);
+            assert_eq!(found.status, Status::Review, "{axis} {from}");
+            let jump = found.value.unwrap();
+            assert!((jump - 1.5 * pixels as f64).abs() < 0.8, "{jump}");
+            assert!(
+                found.reason.contains(&format!("z = {z:.1} mm")),
+                "{}",
+                found.reason
+            );
+        }
+    }
+}

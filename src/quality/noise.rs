@@ -113,3 +113,61 @@ fn patch(near: &Near, [i0, j0, k]: [usize; 3], edge: [usize; 2]) -> Option<(f64,
     let variance = (squares - count * mean * mean).max(0.0) / (count - 1.0);
     Some((mean, variance.sqrt()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_scans::{near_block, normal};
+    use super::*;
+    use crate::anatomy::Status;
+
+    fn with_noise(hu: f32) -> Near {
+        let mut draw = normal(11);
+        let mut near = near_block(|_, hu| hu);
+        // 15 HU are there already.
+        let more = (hu * hu - 225.0).max(0.0).sqrt();
+        near.density_mg_cm3
+            .data
+            .iter_mut()
+            .for_each(|d| *d += more * draw());
+        near
+    }
+
+    #[test]
+    fn noise_is_measured_and_judged() {
+        for (hu, status) in [
+            (15.0, Status::Pass),
+            (40.0, Status::Pass),
+            (80.0, Status::Review),
+            (200.0, Status::Refuse),
+        ] {
+            let found = noise(&with_noise(hu));
+            assert_eq!(found.status, status, "{found:?}");
+            let measured = found.value.unwrap();
+            assert!(
+                (measured - f64::from(hu)).abs() < 0.08 * f64::from(hu),
+                "{hu}: {measured}"
+            );
+        }
+    }
+
+    /// Borders between fat and muscle do not count as noise; a scan that is masked has none.
+    #[test]
+    fn texture_is_no_noise() {
+        let near = near_block(|at, hu| {
+            if hu < 100.0 && at[0] % 18 < 9 {
+                -100.0
+            } else {
+                hu
+            }
+        });
+        assert!((level_hu(&near).unwrap() - 15.0).abs() < 3.0);
+        let mut masked = near_block(|_, hu| hu);
+        for (density, inside) in masked.density_mg_cm3.data.iter_mut().zip(&masked.bone.data) {
+            if !inside {
+                *density = 0.0;
+            }
+        }
+        let found = noise(&masked);
+        assert_eq!((found.status, found.value), (Status::Pass, None));
+    }
+}

@@ -119,3 +119,84 @@ fn opened_by_blocks(mask: &Mask) -> Mask {
     }
     kept
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::anatomy::Status;
+    use imaging::Grid;
+
+    /// A box of 20 voxels without an inner box of `hollow` voxels.
+    fn hollow_box(hollow: usize) -> Mask {
+        let inner = |v: &usize| (15 - hollow / 2..15 + hollow.div_ceil(2)).contains(v);
+        Mask::from_fn(Grid::axis_aligned([30; 3], [1.0; 3]), |at| {
+            at.iter().all(|v| (5..25).contains(v)) && !at.iter().all(|v| inner(v))
+        })
+    }
+
+    #[test]
+    fn cavities_go_to_review_and_a_shell_is_refused() {
+        for (hollow, status, percent) in [
+            (0, Status::Pass, 0.0),
+            (4, Status::Pass, 0.8),
+            (6, Status::Review, 2.7),
+            (16, Status::Refuse, 51.2),
+        ] {
+            for cavities in [Cavities::Enclosed, Cavities::AcrossAxis(2)] {
+                let found = holes(&hollow_box(hollow), cavities);
+                assert_eq!(found.status, status, "{hollow}: {found:?}");
+                assert!((found.value.unwrap() - percent).abs() < 1e-9, "{found:?}");
+            }
+        }
+    }
+
+    /// A tube is a hollow shaft, and no more than a canal to a vertebra; pores do not open it.
+    #[test]
+    fn a_tube_is_hollow_in_its_slices_only() {
+        let tube = Mask::from_fn(Grid::axis_aligned([30, 30, 20], [1.0; 3]), |[i, j, k]| {
+            let r = (i as f64 - 14.5).hypot(j as f64 - 14.5);
+            let pore = k == 10 && i < 14 && j.abs_diff(15) < 2;
+            (8.0..12.0).contains(&r) && !pore
+        });
+        let found = holes(&tube, Cavities::AcrossAxis(2));
+        assert_eq!(found.status, Status::Refuse, "{found:?}");
+        assert!((found.value.unwrap() - 46.0).abs() < 1.5, "{found:?}");
+        assert_eq!(holes(&tube, Cavities::Enclosed).value, Some(0.0));
+    }
+
+    #[test]
+    fn a_plate_of_one_voxel_is_thin_and_one_of_two_is_not() {
+        let plate = |thick: usize| {
+            Mask::from_fn(Grid::axis_aligned([20; 3], [1.0; 3]), |[i, j, k]| {
+                (4..16).contains(&i) && (4..16).contains(&j) && (8..8 + thick).contains(&k)
+            })
+        };
+        let found = thickness(&plate(1));
+        assert_eq!((found.status, found.value), (Status::Refuse, Some(100.0)));
+        let found = thickness(&plate(2));
+        assert_eq!((found.status, found.value), (Status::Pass, Some(0.0)));
+        // A plate of one voxel that is a tenth of a block.
+        let mut block = plate(10);
+        for j in 4..16 {
+            for i in 0..4 {
+                for k in [10, 13, 16] {
+                    let at = block.grid.index(i, j, k);
+                    block.data[at] = true;
+                }
+            }
+        }
+        let found = thickness(&block);
+        assert_eq!(found.status, Status::Review, "{found:?}");
+        assert!(
+            (found.value.unwrap() - 100.0 * 144.0 / 1584.0).abs() < 0.01,
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn an_empty_mask_is_no_matter_of_these_gates() {
+        let empty = Mask::filled(Grid::axis_aligned([3; 3], [1.0; 3]), false);
+        assert_eq!(holes(&empty, Cavities::Enclosed).status, Status::Pass);
+        assert_eq!(thickness(&empty).status, Status::Pass);
+    }
+}

@@ -7,6 +7,7 @@ mod dicom;
 mod evaluation;
 mod export;
 mod femur;
+mod gates;
 mod painted;
 mod recipes;
 mod refusals;
