@@ -130,7 +130,7 @@ mod tests {
     fn hollow_box(hollow: usize) -> Mask {
         let inner = |v: &usize| (15 - hollow / 2..15 + hollow.div_ceil(2)).contains(v);
         Mask::from_fn(Grid::axis_aligned([30; 3], [1.0; 3]), |at| {
-            at.iter().all(|v| (5..25).contains(v)) && !at.iter().all(|v| inner(v))
+            at.iter().all(|v| (5..25).contains(v)) && !at.iter().all(&inner)
         })
     }
 
