@@ -141,7 +141,7 @@ fn bodies(near: &Near, cells: &Cells, noise_hu: f64) -> Vec<Body> {
             });
             let is_vessel = (VESSEL_HU..=BRIGHTEST_HU).contains(&inner)
                 && spread <= 0.15 * inner + 10.0
-                && mean(&rim) < inner
+                && mean(&rim) <= inner
                 && shell <= SHELL_SHARE
                 && rod < 0.2
                 && share(&|cell| air.data[cell]) < 0.2;

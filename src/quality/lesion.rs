@@ -5,7 +5,7 @@
 //! off gently, as towards Ward's triangle or the canal, that step is small however deep the region; the border of a lesion is sharp.
 //!
 //! Not seen: lesions of the cortex alone, of the shaft (whose canal is as dark), of processes, sclerotic ones, and those below 0.4 cm³
-//! or larger than a quarter of the spongy bone.
+//! or larger than 40 % of the spongy bone.
 
 use imaging::Mask;
 use imaging::components::{Connectivity, label_components};
@@ -24,7 +24,7 @@ const LEVELS_MG_CM3: [i32; 3] = [-60, 130, 10];
 /// Smallest pit, mm³: a ball of 9 mm. Smaller ones are no matter for the load of a whole bone.
 const LEAST_MM3: f64 = 400.0;
 /// Largest pit: this share of the spongy bone, beyond which it is the bone itself that is thin.
-const LARGEST_SHARE: f64 = 0.25;
+const LARGEST_SHARE: f64 = 0.4;
 /// Least step at the border of a pit, mg/cm³: half of what sparse spongy bone (110) stands above the tissue of a lytic lesion (40).
 /// Healthy synthetic bones reach 26, the two real vertebrae at hand 22 and 39 (the latter under noise of 70 HU).
 const STEP_MG_CM3: f64 = 35.0;
@@ -35,6 +35,8 @@ const STEP_SHARE: f64 = 0.4;
 /// Share of a pit's surroundings that must be spongy bone, to compare it with.
 const LEAST_SURROUNDED: f64 = 0.25;
 
+/// On larger voxels the surroundings of a region reach too far for its border, mm (a healthy synthetic femur is flagged at 3 mm).
+const COARSEST_MM: f64 = 2.5;
 /// The canal of the shaft begins below the tip of the lesser trochanter, mm.
 const CANAL_BELOW_TIP_MM: f64 = 6.0;
 /// Where that is cut off, this far below the centre of the head, mm: the tip of the lesser trochanter lies 45 to 60 mm below it.
@@ -43,6 +45,20 @@ const CANAL_BELOW_HEAD_MM: f64 = 40.0;
 /// Suspicion of a lytic lesion in a femur or a vertebral body; the value is the volume of the region, mm³.
 pub fn lesion(near: &Near, femur: Option<&FemurLandmarks>) -> Check {
     const NAME: &str = "lesion";
+    let coarsest = near
+        .bone
+        .grid
+        .spacing_mm
+        .iter()
+        .copied()
+        .fold(0.0, f64::max);
+    if coarsest > COARSEST_MM {
+        return Check::pass(
+            NAME,
+            None,
+            format!("not looked for on voxels above {COARSEST_MM} mm"),
+        );
+    }
     let noise_hu = noise::level_hu(near).unwrap_or(0.0);
     let noise_mg_cm3 = (near.density_of(noise_hu) - near.density_of(0.0)).abs();
     let least = STEP_MG_CM3 + STEP_PER_NOISE * noise_mg_cm3;
