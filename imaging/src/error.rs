@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::scalar::ScalarType;
+
 /// Result of an imaging operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -44,7 +46,28 @@ pub enum Error {
         /// Values given.
         found: usize,
     },
+    /// A volume does not fit into the memory that is free.
+    #[error(
+        "{}: {voxels} voxels of {scalar_type} need {:.1} GiB of memory and {:.1} GiB are free; crop or resample the volume, or use a machine with more memory",
+        path.display(), gib(*needed_bytes), gib(*available_bytes)
+    )]
+    Memory {
+        /// The file or directory.
+        path: PathBuf,
+        /// Voxels of the volume.
+        voxels: usize,
+        /// The type they are stored in.
+        scalar_type: ScalarType,
+        /// What the volume would take, bytes.
+        needed_bytes: u64,
+        /// What is free, bytes.
+        available_bytes: u64,
+    },
     /// A parameter of an operation is out of its range.
     #[error("{0}")]
     Parameter(String),
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
 }

@@ -18,6 +18,7 @@ mod fraction;
 pub mod grid;
 pub mod image;
 mod lines;
+mod memory;
 pub mod metaimage;
 pub mod morphology;
 pub mod nifti;

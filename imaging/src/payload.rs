@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flate2::bufread::{GzDecoder, ZlibDecoder};
 
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::scalar::{self, Endian, ScalarType, Shortage, Voxels};
 
 /// How voxel bytes are packed.
@@ -63,15 +64,15 @@ pub(crate) fn io_error(path: &Path, source: std::io::Error) -> Error {
 
 /// Opens an image file; a folder is refused by name.
 pub(crate) fn open(path: &Path) -> Result<File> {
-    let file = File::open(path).map_err(|e| io_error(path, e))?;
-    let about = file.metadata().map_err(|e| io_error(path, e))?;
+    // Asked before opening: a pipe would keep the program waiting for somebody to write into it.
+    let about = std::fs::metadata(path).map_err(|e| io_error(path, e))?;
     if !about.is_file() {
         return Err(format_error(
             path,
             "is not a file; an image file is needed here",
         ));
     }
-    Ok(file)
+    File::open(path).map_err(|e| io_error(path, e))
 }
 
 /// Number of voxels of a size, refused when zero or beyond what can be addressed.
@@ -98,9 +99,11 @@ pub(crate) fn checked_count(size: [usize; 3], scalar: ScalarType) -> Result<usiz
 
 impl Payload {
     /// Reads all `count` voxels.
+    ///
+    /// A header that lies is named first; what its files do hold must also fit into memory.
     pub fn read(&self, count: usize) -> Result<Voxels> {
         match self.files.as_slice() {
-            [file] => self.read_part(file, count),
+            [file] => self.read_part(file, count, count),
             [] => Err(Error::Parameter("the list of data files is empty".into())),
             files => {
                 let parts = files.len();
@@ -110,16 +113,17 @@ impl Payload {
                         format!("{count} voxels cannot be split over {parts} data files"),
                     ));
                 }
-                let mut whole = self.read_part(&files[0], count / parts)?;
+                let mut whole = self.read_part(&files[0], count / parts, count)?;
                 for file in &files[1..] {
-                    append(&mut whole, self.read_part(file, count / parts)?);
+                    append(&mut whole, self.read_part(file, count / parts, count)?);
                 }
                 Ok(whole)
             }
         }
     }
 
-    fn read_part(&self, path: &Path, count: usize) -> Result<Voxels> {
+    /// Reads the `count` voxels of one file, of `total` in all.
+    fn read_part(&self, path: &Path, count: usize, total: usize) -> Result<Voxels> {
         let file = open(path)?;
         let length = file.metadata().map_err(|e| io_error(path, e))?.len();
         let needed = count as u64 * self.scalar.bytes() as u64;
@@ -135,11 +139,13 @@ impl Payload {
                 ),
             )
         };
+        let fits = |path| memory::check(path, total, self.scalar, memory::available());
         match self.packing {
             Packing::Raw => {
                 if available < needed.saturating_add(self.skip_unpacked) {
                     return Err(too_short(format!("{available} are there")));
                 }
+                fits(path)?;
                 skip(&mut file, self.skip_unpacked).map_err(|e| io_error(path, e))?;
                 scalar::read_binary(&mut file, self.scalar, self.endian, count, count)
                     .map_err(|e| self.shortage(path, e, count))
@@ -151,6 +157,7 @@ impl Payload {
                         "the {available} compressed bytes cannot hold more than {most}"
                     )));
                 }
+                fits(path)?;
                 let damaged = |e| damaged(path, &e);
                 let mut source = Inflate::new(file).map_err(damaged)?;
                 skip(&mut source, self.skip_unpacked).map_err(damaged)?;
@@ -167,6 +174,7 @@ impl Payload {
                 if available < count as u64 {
                     return Err(too_short(format!("{available} characters are there")));
                 }
+                fits(path)?;
                 let mut text = String::new();
                 file.read_to_string(&mut text)
                     .map_err(|e| io_error(path, e))?;

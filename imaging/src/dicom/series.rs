@@ -13,6 +13,7 @@ use super::pixels::Opened;
 use super::{AIR_HU, Acquisition, Options, Patient, split_series};
 use crate::error::{Error, Result};
 use crate::image::{Image, Info, Orientation, lower_name};
+use crate::memory;
 use crate::payload::{checked_count, format_error, io_error};
 use crate::scalar::{ScalarType, Voxels};
 
@@ -328,6 +329,16 @@ enum Scale {
     Real,
 }
 
+impl Scale {
+    /// The type the voxels of the image have.
+    fn scalar_type(self) -> ScalarType {
+        match self {
+            Self::Stored(scalar) | Self::Whole(scalar) => scalar,
+            Self::Real => ScalarType::F32,
+        }
+    }
+}
+
 /// Whether padding of this slice is below every CT number.
 fn padding_is_air(frame: &Frame, is_ct: bool) -> bool {
     let real = |stored: i64| frame.slope * stored as f64 + frame.intercept;
@@ -458,6 +469,12 @@ pub fn read_series(path: &Path, options: &Options) -> Result<Series> {
         ..
     } = ready.info();
     let length = frames[0].layout.len();
+    memory::check(
+        path,
+        length.saturating_mul(frames.len()),
+        ready.scale.scalar_type(),
+        memory::available(),
+    )?;
     let (is_ct, padded) = (ready.is_ct, std::sync::atomic::AtomicUsize::new(0));
     // Real values; padding that is no CT number becomes air.
     let real = |frame: &Frame, air: bool, stored: i64| match frame.padding {

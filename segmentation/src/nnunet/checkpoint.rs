@@ -136,11 +136,26 @@ impl Checkpoint {
         let mut names: Vec<&String> = reader.tensors().keys().collect();
         names.sort_unstable();
         let mut weights = Stored::default();
+        let mut left = most_weights(path)?;
         for name in names {
             let Some(canonical) = canonical(name) else {
                 continue;
             };
             let tensor = &reader.tensors()[name];
+            // A view may repeat one stored number without end (a stride of 0): nothing is made of it before it is counted.
+            let size = tensor
+                .shape()
+                .iter()
+                .try_fold(4_u64, |n, &edge| n.checked_mul(edge as u64));
+            left = size.and_then(|size| left.checked_sub(size)).ok_or_else(|| {
+                Error::model(
+                    path,
+                    format!(
+                        "the parameters up to {name}, of shape {:?}, are more than its file can hold",
+                        tensor.shape()
+                    ),
+                )
+            })?;
             let bytes = tensor.read().map_err(|source| Error::io(path, source))?;
             let values = floats(&bytes, &format!("{:?}", tensor.dtype()))
                 .map_err(|reason| Error::unsupported(path, format!("{name}: {reason}")))?;
@@ -161,6 +176,15 @@ impl Checkpoint {
             trainer: text(top.get("trainer_name")),
         })
     }
+}
+
+/// Bytes, of four a number, that the parameters of a file may have. PyTorch does not pack them; half precision doubles here, and
+/// aliases of one storage may count a few times.
+fn most_weights(path: &Path) -> Result<u64> {
+    const ROOM: u64 = 1 << 20;
+    const TIMES: u64 = 16;
+    let about = std::fs::metadata(path).map_err(|source| Error::io(path, source))?;
+    Ok(about.len().saturating_mul(TIMES).saturating_add(ROOM))
 }
 
 fn axes(path: &Path, value: Option<&PickleValue>) -> Result<Vec<usize>> {

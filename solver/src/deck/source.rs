@@ -1,6 +1,8 @@
 //! The lines of a deck and of the files it includes: comments dropped, keyword cards taken apart.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use crate::error::{Error, Result};
 
@@ -20,9 +22,11 @@ pub struct At {
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     names: Vec<String>,
-    texts: Vec<String>,
+    texts: Vec<Rc<str>>,
     /// The file that each `*INCLUDE` line opens, by place.
-    includes: std::collections::HashMap<At, u32>,
+    includes: HashMap<At, u32>,
+    /// What was read already: a file that is included again and again stands in memory once.
+    read: HashMap<PathBuf, Rc<str>>,
 }
 
 impl Sources {
@@ -36,11 +40,11 @@ impl Sources {
     pub(super) fn with_text(path: &Path, text: String) -> Result<Self> {
         let mut sources = Self::default();
         let mut open = vec![identity(path)];
-        sources.load(path, text, &mut open)?;
+        sources.load(path, text.into(), &mut open)?;
         Ok(sources)
     }
 
-    fn load(&mut self, path: &Path, text: String, open: &mut Vec<PathBuf>) -> Result<()> {
+    fn load(&mut self, path: &Path, text: Rc<str>, open: &mut Vec<PathBuf>) -> Result<()> {
         let file = self.texts.len() as u32;
         self.names.push(path.display().to_string());
         let mut found = Vec::new();
@@ -70,8 +74,13 @@ impl Sources {
             if self.texts.len() >= MOST_FILES {
                 return Err(self.error(at, format!("more than {MOST_FILES} files are included")));
             }
-            let text = read_text(&target)
-                .map_err(|e| self.error(at, format!("the included file cannot be read: {e}")))?;
+            let text = match self.read.get(&target_identity) {
+                Some(text) => Rc::clone(text),
+                None => read_text(&target)
+                    .map_err(|e| self.error(at, format!("the included file cannot be read: {e}")))?
+                    .into(),
+            };
+            self.read.insert(target_identity.clone(), Rc::clone(&text));
             self.includes.insert(at, self.texts.len() as u32);
             open.push(target_identity);
             self.load(&target, text, open)?;
@@ -101,10 +110,15 @@ pub(super) fn deck_error(files: &[String], at: At, reason: impl Into<String>) ->
 }
 
 fn read_text(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Io {
+    let io = |source| Error::Io {
         path: path.into(),
         source,
-    })?;
+    };
+    // A device gives bytes without end, and a pipe keeps the program waiting for somebody to write.
+    if !std::fs::metadata(path).map_err(io)?.is_file() {
+        return Err(io(std::io::Error::other("is not a file")));
+    }
+    let bytes = std::fs::read(path).map_err(io)?;
     // Comments in old encodings must not stop a deck; a broken name or number is refused where it is used.
     Ok(match String::from_utf8(bytes) {
         Ok(text) => text,
