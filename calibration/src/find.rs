@@ -16,10 +16,11 @@
 //! 7. the straight line through the rods must be a possible one: 0.5 to 2 mg/cm³ per HU, water within
 //!    40 HU of 0, rods within 15 HU (or 3 % of their span) of it. Two ways to tell the rods apart that give
 //!    different lines and fit nearly alike are refused, as is a further rod that the model does not have;
-//! 8. rods are measured in the scan itself, in cylinders of 5 mm radius (2.5 mm inside their edge for thin
-//!    rods), their ends left out. One rod may be left out, with its reason.
+//! 8. rods are measured in the scan itself, in cylinders 2 mm inside their edge, their ends left out. One rod
+//!    may be left out, with its reason. Where the noise of the image leaves the slope uncertain by more than
+//!    1 %, because the rods are short or close in density, the phantom is refused.
 //!
-//! Radius, rim and the linking along z follow the public program Ogo (Bonelab), which looks for circles
+//! Hough circles, straight lines and cylinders follow the public program Ogo (Bonelab), which looks for circles
 //! inside a mask painted by hand; here no mask is needed.
 //!
 //! Limits: rods must be seen beside each other in the cross-sections, at right angles to the head-foot axis
@@ -74,6 +75,13 @@ const FAINT_RADIUS_MM: f64 = 2.5;
 /// The CT number of a fainter rod may scatter this many times more from slab to slab than the clear one's,
 /// and by 1 HU: tissue changes along z, plastic does not.
 const FAINT_SCATTER: f64 = 1.6;
+/// Part of a rod's edge that is not measured, mm: three times the usual blur of a scanner.
+const RIM_MM: f64 = 2.0;
+/// Least radius that is measured, mm.
+const LEAST_CORE_MM: f64 = 2.0;
+/// Largest standard error of the slope that the image's noise may leave, %. Our own choice: an error of 2 %
+/// is then two of them.
+const NOISE_REFUSE_PERCENT: f64 = 1.0;
 /// Share of the rod left out at either end, and the most of it, mm (Ogo leaves out 10 slices of 1 mm).
 const END_SHARE: f64 = 0.15;
 const END_MM: f64 = 10.0;
@@ -351,7 +359,7 @@ fn measured(
                 axis
             }
         };
-        let cylinder = cylinder(slabs, axis, placing, &rod.name);
+        let cylinder = cylinder(slabs, axis, placing, rod);
         let rod = crate::rods::measure_cylinder(ct_hu, &cylinder, rod, phantom)?;
         if placing.off_line == Some(k) {
             reject(format!(
@@ -380,8 +388,18 @@ fn measured(
         phantom: phantom.name.clone(),
         reason,
     })?;
+    let noise = checks::noise_percent(slabs, placing, &rods);
+    if noise > NOISE_REFUSE_PERCENT {
+        return Err(Error::Rods {
+            phantom: phantom.name.clone(),
+            reason: format!(
+                "the noise of the image leaves the slope uncertain by {noise:.1} %, and {NOISE_REFUSE_PERCENT} % is allowed: the rods seen are too short or too close in density for it"
+            ),
+        });
+    }
     let axes: Vec<Axis> = rods.iter().map(|(.., axis)| *axis).collect();
-    let checks = checks::checks(slabs, placing, &axes, phantom.rods.len(), faint, &rejected);
+    let mut checks = checks::checks(slabs, placing, &axes, phantom.rods.len(), faint, &rejected);
+    checks.push(checks::noise(noise));
     Ok(FoundPhantom {
         rods: used,
         centres: RodCentres {
@@ -402,7 +420,12 @@ fn reasons(rejected: &[RejectedRod]) -> String {
 }
 
 /// The cylinder that a rod is measured in.
-fn cylinder(slabs: &Slabs<'_>, axis: &Axis, placing: &Placing, name: &str) -> RodCentre {
+fn cylinder(
+    slabs: &Slabs<'_>,
+    axis: &Axis,
+    placing: &Placing,
+    rod: &crate::phantom::PhantomRod,
+) -> RodCentre {
     let half_slab = slabs.thickness_mm / 2.0;
     let low = slabs.w_mm[placing.extent.start] - half_slab;
     let high = slabs.w_mm[placing.extent.end - 1] + half_slab;
@@ -412,9 +435,9 @@ fn cylinder(slabs: &Slabs<'_>, axis: &Axis, placing: &Placing, name: &str) -> Ro
         slabs.world(u, v, w)
     });
     RodCentre {
-        name: name.to_string(),
+        name: rod.name.clone(),
         centre_mm: (0.5 * (start + end)).into(),
-        radius_mm: section::core_mm(placing.radius_mm),
+        radius_mm: (placing.radius_of(rod) - RIM_MM).max(LEAST_CORE_MM),
         length_mm: Some((end - start).norm()),
         direction: Some((end - start).normalize().into()),
     }

@@ -6,12 +6,16 @@ use super::section::{Section, profile};
 use super::slabs::Slabs;
 use super::{RejectedRod, reasons};
 use crate::fit::{Check, CheckStatus};
+use crate::rods::{Rod, RodCentre};
 
 /// A drift along z above this is for review, HU per 100 mm. Our own choice: at 200 HU it is 5 %.
 const DRIFT_HU: f64 = 10.0;
 /// A difference of the phantom's plastic between its ends and its middle above this is for review, HU. Our
 /// own choice: half of what tells two scanners apart.
 const CUPPING_HU: f64 = 15.0;
+
+/// A standard error of the slope by noise above this is for review, %. Our own choice.
+const NOISE_PERCENT: f64 = 0.7;
 
 pub(super) fn checks(
     slabs: &Slabs<'_>,
@@ -45,6 +49,56 @@ fn found(used: usize, total: usize, faint: usize, rejected: &[RejectedRod]) -> C
         },
         value: Some(used as f64),
         reason,
+    }
+}
+
+/// Standard error of the slope, %, that the noise alone leaves: from the scatter of each rod's mean from slab
+/// to slab, which knows how the noise is correlated inside a slab.
+pub(super) fn noise_percent(
+    slabs: &Slabs<'_>,
+    placing: &Placing,
+    rods: &[(Rod, RodCentre, Axis)],
+) -> f64 {
+    let count = rods.len() as f64;
+    let mean = rods
+        .iter()
+        .map(|(rod, ..)| rod.reference_mg_cm3)
+        .sum::<f64>()
+        / count;
+    let hu_mean = rods.iter().map(|(rod, ..)| comparable(rod)).sum::<f64>() / count;
+    let slabs_used = (1.0 - 2.0 * super::END_SHARE) * placing.extent.len() as f64;
+    let (mut rise, mut noise) = (0.0, 0.0);
+    for (rod, cylinder, axis) in rods {
+        let off = rod.reference_mg_cm3 - mean;
+        // The profile's core may be smaller than the cylinder: noise falls with the area's root.
+        let core = super::section::core_mm(placing.radius_mm);
+        let smaller = (core / cylinder.radius_mm).min(1.0);
+        let profile = profile(slabs, axis, placing.radius_mm);
+        let scatter = super::section::scatter(slabs, &profile, &placing.extent) * smaller;
+        rise += off * (comparable(rod) - hu_mean);
+        noise += (off * scatter).powi(2) / slabs_used.max(1.0);
+    }
+    // Slope rise / Sxx, its error sqrt(noise) / Sxx.
+    100.0 * noise.sqrt() / rise.abs()
+}
+
+/// CT number less the rod's own material, as the regression takes it.
+fn comparable(rod: &Rod) -> f64 {
+    rod.hu_mean - rod.water_mg_cm3.unwrap_or(0.0)
+}
+
+pub(super) fn noise(percent: f64) -> Check {
+    Check {
+        name: "phantom_noise_percent".into(),
+        status: if percent > NOISE_PERCENT {
+            CheckStatus::Review
+        } else {
+            CheckStatus::Pass
+        },
+        value: Some(percent),
+        reason: format!(
+            "the noise of the image leaves the slope uncertain by {percent:.2} %; above {NOISE_PERCENT} % it is for review"
+        ),
     }
 }
 

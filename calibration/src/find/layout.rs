@@ -12,7 +12,7 @@ use super::lines::{Axis, LEAST_LENGTH_MM};
 use super::section::{Levels, Section, core_mm, extent, profile};
 use super::slabs::Slabs;
 use crate::fit::Calibration;
-use crate::phantom::Phantom;
+use crate::phantom::{Phantom, PhantomRod};
 use crate::rods::Rod;
 
 /// How far a rod may lie from its place in the layout, mm, and as a share of its distance from the rods
@@ -224,6 +224,11 @@ fn rivals(best: &Placing, other: &Placing) -> bool {
 }
 
 impl Placing {
+    /// Radius of a rod: half its known diameter, or the mean of those seen, mm.
+    pub fn radius_of(&self, rod: &PhantomRod) -> f64 {
+        rod.diameter_mm.map_or(self.radius_mm, |d| d / 2.0)
+    }
+
     fn measured(&self) -> usize {
         let measured = |p: &&Place| matches!(p, Place::Seen { .. } | Place::Faint { .. });
         self.rods.iter().filter(measured).count()
@@ -406,16 +411,24 @@ fn judged(
         ));
     }
     let spots = settled(layout, spots, matched, candidates, w);
+    let radius = |rod: &PhantomRod| rod.diameter_mm.map_or(radius_mm, |d| d / 2.0);
     let places: Vec<Place> = matched
         .iter()
         .zip(&spots)
-        .map(|(matched, spot)| match matched {
+        .zip(&phantom.rods)
+        .map(|((matched, spot), rod)| match matched {
             Some(c) => Place::Seen {
                 axis: candidates[*c].axis,
-                hu: mean_along(slabs, &candidates[*c].axis, radius_mm, &extent)
+                hu: mean_along(slabs, &candidates[*c].axis, radius(rod), &extent)
                     .unwrap_or(candidates[*c].levels.inside),
             },
-            None => unseen(slabs, &tilt.moved_to(*spot, w), radius_mm, around, &extent),
+            None => unseen(
+                slabs,
+                &tilt.moved_to(*spot, w),
+                radius(rod),
+                around,
+                &extent,
+            ),
         })
         .collect();
     let extent = places.iter().fold(extent, |common, place| match place {
