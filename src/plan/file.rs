@@ -93,6 +93,9 @@ impl Plan {
             ))
             .into());
         }
+        if let Some(name) = head.origin.keys().find(|name| super::key(name).is_none()) {
+            return Err(Failure::usage(unknown_key(name)).into());
+        }
         let settings = read_settings(&table)?;
         let mut plan = Self {
             protocol: head.protocol,
