@@ -8,7 +8,7 @@ mod engine;
 use std::path::Path;
 
 use calibration::{Calibration, Error, Phantom, RodCentres};
-use engine::{Answer, Target, targets};
+use engine::{Target, of_file, targets};
 
 targets!(phantom, rod_centres, calibration_json);
 
@@ -18,8 +18,6 @@ fn target(
     words: &'static [&'static str],
     read: impl Fn(&Path) -> Result<String, Error> + 'static,
 ) -> Target {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(file);
     Target {
         name,
         corpora: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus"),
@@ -27,14 +25,7 @@ fn target(
         words,
         tries: 10_000,
         memory: (4 << 20, 1024),
-        read: Box::new(move |bytes| -> Answer {
-            let _ = std::fs::remove_file(&path);
-            std::fs::write(&path, bytes).unwrap();
-            read(&path).map_err(|e| {
-                e.to_string()
-                    .replace(&folder.path().display().to_string(), "")
-            })
-        }),
+        read: of_file(file, read),
     }
 }
 

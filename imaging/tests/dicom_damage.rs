@@ -1,51 +1,18 @@
 //! Damaged DICOM files never make the reader panic, hang or ask for absurd memory.
 
+#[path = "../../tests/fuzz/counting.rs"]
+mod counting;
 mod slices;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use counting::{alone, peak};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::open_file;
 use dicom_transfer_syntax_registry::entries;
 use imaging::dicom::{Options, acquisition, list_series, read_series};
 use imaging::{describe, read_image};
 use slices::{enhanced, hu, image, pack, put_u16, rle, save, write};
-
-/// Counts the bytes in use and the most there ever were.
-struct Counting;
-
-static USED: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is handed to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let used = USED.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        MOST.fetch_max(used, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        USED.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// One test at a time: they share the counters.
-static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-
-fn alone() -> std::sync::MutexGuard<'static, ()> {
-    ALONE
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
-}
 
 /// A 64-bit linear congruential generator (Knuth, MMIX).
 struct Random(u64);
@@ -100,12 +67,11 @@ fn attack(opened: &Path, file: &Path, copies: usize) -> usize {
     for copy in 0..copies {
         std::fs::remove_file(file).unwrap();
         std::fs::write(file, damage(&original, header, &mut random)).unwrap();
-        let before = USED.load(Ordering::Relaxed);
-        MOST.store(before, Ordering::Relaxed);
-        refused += usize::from(read_image(opened).is_err());
-        let _ = read_series(opened, &Options { repair: true });
-        let _ = (describe(opened), acquisition(opened), list_series(opened));
-        let taken = MOST.load(Ordering::Relaxed).saturating_sub(before);
+        let (taken, ()) = peak(|| {
+            refused += usize::from(read_image(opened).is_err());
+            let _ = read_series(opened, &Options { repair: true });
+            let _ = (describe(opened), acquisition(opened), list_series(opened));
+        });
         let which = format!("copy {copy} of {}", file.display());
         assert!(taken < allowed(original.len()), "{taken} bytes for {which}");
     }
@@ -114,10 +80,8 @@ fn attack(opened: &Path, file: &Path, copies: usize) -> usize {
     refused
 }
 
-/// Damaged copies of each file on every run of the tests.
-const COPIES: usize = 25;
-/// And where there is time.
-const MANY: usize = 200;
+/// Damaged copies of each file.
+const COPIES: usize = 200;
 
 /// A series of each packing; returns the place and one of its files.
 fn series(folder: &Path) -> Vec<(PathBuf, PathBuf)> {
@@ -198,24 +162,14 @@ fn series(folder: &Path) -> Vec<(PathBuf, PathBuf)> {
 
 #[test]
 fn damaged_slices_of_every_packing() {
-    damaged_slices(COPIES);
-}
-
-#[test]
-#[ignore = "the same with 200 copies of each file; minutes"]
-fn two_hundred_damaged_slices_of_every_packing() {
-    damaged_slices(MANY);
-}
-
-fn damaged_slices(copies: usize) {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     for (opened, file) in series(folder.path()) {
         read_image(&opened).unwrap_or_else(|e| panic!("{e}"));
-        let refused = attack(&opened, &file, copies);
-        println!("{}: {refused} of {copies} refused", opened.display());
+        let refused = attack(&opened, &file, COPIES);
+        println!("{}: {refused} of {COPIES} refused", opened.display());
         // The test means little unless much of the damage is met.
-        assert!(refused > copies / 4, "{refused} of {copies}");
+        assert!(refused > COPIES / 4, "{refused} of {COPIES}");
     }
 }
 
@@ -241,10 +195,7 @@ fn a_lying_size_reserves_nothing() {
             put_u16(file, tags::ROWS, 65535);
             put_u16(file, tags::COLUMNS, 65535);
         }
-        let before = USED.load(Ordering::Relaxed);
-        MOST.store(before, Ordering::Relaxed);
-        let message = read_image(&opened).unwrap_err().to_string();
-        let taken = MOST.load(Ordering::Relaxed).saturating_sub(before);
+        let (taken, message) = peak(|| read_image(&opened).unwrap_err().to_string());
         assert!(taken < 16 << 20, "{taken} bytes: {message}");
         assert!(
             message.contains("cut off") || message.contains("cannot be packed"),
@@ -255,16 +206,6 @@ fn a_lying_size_reserves_nothing() {
 
 #[test]
 fn damaged_third_party_files() {
-    damaged_third_party(COPIES);
-}
-
-#[test]
-#[ignore = "the same with 200 copies of each file; minutes"]
-fn two_hundred_damaged_third_party_files() {
-    damaged_third_party(MANY);
-}
-
-fn damaged_third_party(copies: usize) {
     let _alone = alone();
     let Some(shared) = std::env::var_os("OSTEOLOAD_SHARED") else {
         println!("skipped: OSTEOLOAD_SHARED is not set");
@@ -290,8 +231,8 @@ fn damaged_third_party(copies: usize) {
     for original in files {
         let copy = folder.path().join("copy.dcm");
         std::fs::write(&copy, std::fs::read(&original).unwrap()).unwrap();
-        let refused = attack(&copy, &copy, copies);
-        println!("{}: {refused} of {copies} refused", original.display());
+        let refused = attack(&copy, &copy, COPIES);
+        println!("{}: {refused} of {COPIES} refused", original.display());
         std::fs::remove_file(&copy).unwrap();
     }
 }

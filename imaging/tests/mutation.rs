@@ -1,45 +1,13 @@
 //! Damaged files never make the readers panic or ask for absurd memory.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+#[path = "../../tests/fuzz/counting.rs"]
+mod counting;
 
+use std::path::Path;
+
+use counting::{alone, peak};
 use imaging::{Grid, Image, Voxels, read_image, read_labels, write_image};
 use nalgebra::{Matrix3, Rotation3, Vector3};
-
-/// Counts the bytes in use and the most there ever were.
-struct Counting;
-
-static USED: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is handed to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let used = USED.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        MOST.fetch_max(used, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        USED.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-/// One test at a time: they share the counters.
-static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-
-fn alone() -> std::sync::MutexGuard<'static, ()> {
-    ALONE
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// A 64-bit linear congruential generator (Knuth, MMIX).
 struct Random(u64);
@@ -102,11 +70,10 @@ fn attack(folder: &Path, opened: &str, mutated: &str, rounds: usize) {
     let mut refused = 0;
     for _ in 0..rounds {
         replace(&mutated, &mutate(&original, &mut random));
-        MOST.store(USED.load(Ordering::Relaxed), Ordering::Relaxed);
-        let before = USED.load(Ordering::Relaxed);
-        refused += usize::from(read_image(&opened).is_err());
-        let _ = read_labels(&opened);
-        let taken = MOST.load(Ordering::Relaxed).saturating_sub(before);
+        let (taken, ()) = peak(|| {
+            refused += usize::from(read_image(&opened).is_err());
+            let _ = read_labels(&opened);
+        });
         // The limit set for the readers is 1 GiB; a file of a kilobyte stays far below.
         assert!(taken < 16 << 20, "{taken} bytes for {}", opened.display());
     }
@@ -172,11 +139,8 @@ fn a_lying_header_of_a_packed_file_reserves_nothing() {
     for padding in [0, 4 << 20] {
         packed.resize(packed.len() + padding, 0);
         std::fs::write(&path, &packed).unwrap();
-        let before = USED.load(Ordering::Relaxed);
-        MOST.store(before, Ordering::Relaxed);
-        let message = read_image(&path).unwrap_err().to_string();
+        let (taken, message) = peak(|| read_image(&path).unwrap_err().to_string());
         assert!(message.contains("cut off"), "{message}");
-        let taken = MOST.load(Ordering::Relaxed).saturating_sub(before);
         assert!(taken < 64 << 20, "{taken} bytes");
     }
 }

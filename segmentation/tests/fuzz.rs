@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use engine::{Target, alone, peak, targets};
+use engine::{Target, alone, of_file, peak, targets};
 use segmentation::network::Stored;
 use segmentation::nnunet::{Checkpoint, Plans, Postprocessing};
 
@@ -28,8 +28,6 @@ fn target(
     words: &'static [&'static str],
     read: impl Fn(&Path) -> segmentation::Result<String> + 'static,
 ) -> Target {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(file);
     Target {
         name,
         corpora: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus"),
@@ -37,14 +35,7 @@ fn target(
         words,
         tries: 5000,
         memory: (16 << 20, 1100),
-        read: Box::new(move |bytes| {
-            let _ = std::fs::remove_file(&path);
-            std::fs::write(&path, bytes).unwrap();
-            read(&path).map_err(|e| {
-                e.to_string()
-                    .replace(&folder.path().display().to_string(), "")
-            })
-        }),
+        read: of_file(file, read),
     }
 }
 

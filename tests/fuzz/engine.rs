@@ -10,52 +10,17 @@
 //! Cargo for temporary files of tests; a mended one is kept by moving it into the target's corpus,
 //! all of whose files every run reads first.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "counting.rs"]
+mod counting;
+
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::MutexGuard;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Counts the bytes in use and the most there ever were.
-struct Counting;
-
-static USED: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-fn taken(bytes: usize) {
-    let used = USED.fetch_add(bytes, Ordering::Relaxed) + bytes;
-    MOST.fetch_max(used, Ordering::Relaxed);
-}
-
-// SAFETY: every call is handed to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        taken(layout.size());
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        taken(layout.size());
-        // SAFETY: the caller keeps the contract of `alloc_zeroed`.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        USED.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// One target at a time: they share the counters.
-static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+#[allow(unused_imports)] // not every crate has a test of its own for a bomb
+pub use counting::{alone, peak};
 
 /// No input is longer, bytes: a damaged file need not be large to be wrong.
 const LONGEST: usize = 1 << 16;
@@ -90,21 +55,20 @@ pub struct Target {
     pub read: Read,
 }
 
-/// Keeps every other test of the binary waiting: what they take would be counted too.
-pub fn alone() -> MutexGuard<'static, ()> {
-    ALONE
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-/// The most memory that `run` takes at a time, bytes, and what it gives; the caller is [`alone`].
-#[allow(dead_code)] // not every crate has a test of its own for a bomb
-pub fn peak<T>(run: impl FnOnce() -> T) -> (usize, T) {
-    let before = USED.load(Ordering::Relaxed);
-    MOST.store(before, Ordering::Relaxed);
-    let given = run();
-    let most = MOST.load(Ordering::Relaxed);
-    (most.saturating_sub(before), given)
+/// Reads inputs as the file `name` of a folder of its own. Refusals come without the folder's name, which is another one in every run.
+#[allow(dead_code)] // not every crate reads single files only
+pub fn of_file<E: std::fmt::Display>(
+    name: &str,
+    read: impl Fn(&Path) -> Result<String, E> + 'static,
+) -> Read {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    Box::new(move |bytes| {
+        // A new file: truncating the old one makes some file systems wait for the disk.
+        let _ = std::fs::remove_file(&path);
+        std::fs::write(&path, bytes).unwrap();
+        read(&path).map_err(|e| format!("{e:#}").replace(&folder.path().display().to_string(), ""))
+    })
 }
 
 /// What a run came to.
@@ -256,12 +220,10 @@ fn corpus(folder: &Path) -> Vec<Vec<u8>> {
 
 /// Reads one input; returns whether its answer is new.
 fn try_one(target: &mut Target, input: &[u8], figures: &mut Figures, is_long: bool) -> bool {
-    let before = USED.load(Ordering::Relaxed);
-    MOST.store(before, Ordering::Relaxed);
     let started = Instant::now();
-    let answer = std::panic::catch_unwind(AssertUnwindSafe(|| (target.read)(input)));
+    let (bytes, answer) =
+        peak(|| std::panic::catch_unwind(AssertUnwindSafe(|| (target.read)(input))));
     let took = started.elapsed();
-    let bytes = MOST.load(Ordering::Relaxed).saturating_sub(before);
     figures.tried += 1;
     figures.most_bytes = figures.most_bytes.max(bytes);
     figures.slowest = figures.slowest.max(took);

@@ -8,7 +8,7 @@ mod engine;
 use std::path::{Path, PathBuf};
 
 use calibration::CheckStatus;
-use engine::{Answer, Target, targets};
+use engine::{Target, of_file, targets};
 use meshing::{Frame, HexMesh, NodeSet};
 use nalgebra::{Matrix3, Vector3};
 use osteoload::bone_model::ElementKind;
@@ -45,8 +45,6 @@ fn target(
     seeds: Vec<Vec<u8>>,
     read: impl Fn(&Path) -> anyhow::Result<String> + 'static,
 ) -> Target {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(file);
     Target {
         name,
         corpora: corpora(),
@@ -54,12 +52,7 @@ fn target(
         words,
         tries,
         memory: (16 << 20, 1100),
-        read: Box::new(move |bytes| -> Answer {
-            let _ = std::fs::remove_file(&path);
-            std::fs::write(&path, bytes).unwrap();
-            read(&path)
-                .map_err(|e| format!("{e:#}").replace(&folder.path().display().to_string(), ""))
-        }),
+        read: of_file(file, read),
     }
 }
 
