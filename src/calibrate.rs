@@ -55,12 +55,23 @@ pub fn for_subject(
                     let mut calibration = by_phantom(model, rods, &scan.volume)?;
                     let check = asynchronous(acquisition, scan.acquisition.as_ref());
                     calibration.checks.push(check);
+                    calibration.checks.extend(repaired(&scan.notes));
                     Ok(calibration)
                 }
             }
         }
         CalibrationSpec::Internal => internal(ct).map(|(calibration, _)| calibration),
     }
+}
+
+/// The check of a scan of rods that was repaired, under a name of its own; none where nothing was.
+pub fn repaired(notes: &[String]) -> Option<Check> {
+    crate::ct::repaired(notes).map(|check| Check {
+        name: "calibration_scan_repaired".into(),
+        status: CheckStatus::Review,
+        value: None,
+        reason: check.reason,
+    })
 }
 
 /// Whether a phantom was scanned as the patient was. Tube voltage and kernel must be the same and the table at the same height, or

@@ -51,6 +51,20 @@ pub fn read(path: &Path, repair: bool) -> anyhow::Result<Ct> {
         ))
         .into());
     }
+    // A CT series may also hold iodine, effective atomic numbers or electron densities (PS3.3, C.11.1.1.2). US is "unspecified".
+    if let Some(kind) = series
+        .acquisition
+        .rescale_type
+        .as_deref()
+        .filter(|kind| !["HU", "HU_MOD", "US", ""].contains(&kind.trim()))
+    {
+        return Err(Failure::input(format!(
+            "{}: its values are {kind} (RescaleType), not HU",
+            path.display()
+        ))
+        .with_help("name the series of CT numbers")
+        .into());
+    }
     Ok(Ct {
         orientation: Orientation::Stated("ImageOrientationPatient"),
         volume: series
@@ -99,6 +113,7 @@ pub fn acquisition_json(acquisition: &Acquisition) -> Map<String, Value> {
         "modality": a.modality,
         "tube_voltage_kv": a.tube_voltage_kv,
         "kernel": a.kernel,
+        "rescale_type": a.rescale_type,
         "manufacturer": a.manufacturer,
         "model": a.model,
         "software": a.software,

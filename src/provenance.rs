@@ -155,9 +155,10 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     if path.is_dir() {
         for entry in std::fs::read_dir(path)? {
             let entry = entry?;
-            // As the reader of series: links to folders are not followed.
-            if !(entry.file_type()?.is_symlink() && entry.path().is_dir()) {
-                collect(&entry.path(), files)?;
+            let (inside, link) = (entry.path(), entry.file_type()?.is_symlink());
+            // As the reader of series: links to folders are not followed, links to nowhere and pipes passed over.
+            if inside.is_file() || inside.is_dir() && !link {
+                collect(&inside, files)?;
             }
         }
         return Ok(());
@@ -226,6 +227,13 @@ fn without_directories(argument: &str) -> String {
         Some((form @ ("file" | "phantom"), path)) => (format!("{form}:"), path),
         _ => (String::new(), value),
     };
+    // A directory of slices is often named after the patient; a UID names the patient's series.
+    let (directory, series) = imaging::dicom::split_series(Path::new(path));
+    if directory.is_dir() {
+        let number = series.filter(|series| series.parse::<i64>().is_ok());
+        let number = number.map_or(String::new(), |number| format!("#{number}"));
+        return format!("{option}{form}DIR{number}");
+    }
     let name = path
         .trim_end_matches(['/', '\\'])
         .rsplit(['/', '\\'])

@@ -389,7 +389,7 @@ fn measured(
         reason,
     })?;
     let noise = checks::noise_percent(slabs, placing, &rods);
-    if noise > NOISE_REFUSE_PERCENT {
+    if noise.is_nan() || noise > NOISE_REFUSE_PERCENT {
         return Err(Error::Rods {
             phantom: phantom.name.clone(),
             reason: format!(

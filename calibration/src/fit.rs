@@ -81,6 +81,9 @@ pub enum Method {
     Density,
 }
 
+/// A parabola must rise from here on, HU: the lower end of fat (Michalski 2020).
+const LEAST_RISING_HU: f64 = -130.0;
+
 /// Verdict of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -337,6 +340,15 @@ impl Calibration {
         {
             return Some(format!(
                 "the quadratic part is {q} mg/cm3 per HU²; it must be 0 or positive"
+            ));
+        }
+        let flat = self
+            .quadratic_mg_cm3_per_hu2
+            .filter(|q| *q > 0.0)
+            .map(|q| -slope / (2.0 * q));
+        if let Some(flat) = flat.filter(|flat| *flat > LEAST_RISING_HU) {
+            return Some(format!(
+                "density is the same for all CT numbers below {flat:.0} HU; it must rise from {LEAST_RISING_HU} HU on, or fat and water are alike"
             ));
         }
         (!self.intercept_mg_cm3.is_finite()).then(|| {

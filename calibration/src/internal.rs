@@ -362,10 +362,25 @@ fn internal_checks(samples: &[TissueSample], energy: &EffectiveEnergy) -> Vec<Ch
     checks
 }
 
+/// The densest bone of a body with a mean beyond this is metal or contrast agent, HU: cortical bone stays below 2400 in its densest
+/// voxels, and its usual mean is 1200.
+const NO_BONE_HU: f64 = 2000.0;
+
 fn plausible(sample: &TissueSample) -> Check {
     let [low, high] = sample.tissue.plausible_hu();
     let name = sample.tissue.name();
     let fits = (low..=high).contains(&sample.hu_mean);
+    if sample.tissue == Tissue::CorticalBone && sample.hu_mean > NO_BONE_HU {
+        return Check {
+            name: format!("tissue_{name}_hu"),
+            status: CheckStatus::Refuse,
+            value: Some(sample.hu_mean),
+            reason: format!(
+                "the densest {} voxels of the body have {:.0} HU: metal or contrast agent, not cortical bone; calibrate with a phantom",
+                sample.voxels, sample.hu_mean
+            ),
+        };
+    }
     Check {
         name: format!("tissue_{name}_hu"),
         status: if fits {

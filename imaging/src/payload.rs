@@ -103,7 +103,7 @@ impl Payload {
     /// A header that lies is named first; what its files do hold must also fit into memory.
     pub fn read(&self, count: usize) -> Result<Voxels> {
         match self.files.as_slice() {
-            [file] => self.read_part(file, count, count),
+            [file] => self.read_part(file, count, Some(count)),
             [] => Err(Error::Parameter("the list of data files is empty".into())),
             files => {
                 let parts = files.len();
@@ -113,17 +113,17 @@ impl Payload {
                         format!("{count} voxels cannot be split over {parts} data files"),
                     ));
                 }
-                let mut whole = self.read_part(&files[0], count / parts, count)?;
+                let mut whole = self.read_part(&files[0], count / parts, Some(count))?;
                 for file in &files[1..] {
-                    append(&mut whole, self.read_part(file, count / parts, count)?);
+                    append(&mut whole, self.read_part(file, count / parts, None)?);
                 }
                 Ok(whole)
             }
         }
     }
 
-    /// Reads the `count` voxels of one file, of `total` in all.
-    fn read_part(&self, path: &Path, count: usize, total: usize) -> Result<Voxels> {
+    /// Reads the `count` voxels of one file. `total` voxels must fit into memory, where it is given: with the first file of several.
+    fn read_part(&self, path: &Path, count: usize, total: Option<usize>) -> Result<Voxels> {
         let file = open(path)?;
         let length = file.metadata().map_err(|e| io_error(path, e))?.len();
         let needed = count as u64 * self.scalar.bytes() as u64;
@@ -139,7 +139,10 @@ impl Payload {
                 ),
             )
         };
-        let fits = |path| memory::check(path, total, self.scalar, memory::available());
+        let fits = |path| match total {
+            Some(total) => memory::check(path, total, self.scalar, memory::available()),
+            None => Ok(()),
+        };
         match self.packing {
             Packing::Raw => {
                 if available < needed.saturating_add(self.skip_unpacked) {

@@ -7,8 +7,8 @@
 //! the planes along it through the body's centroid.
 
 use imaging::components::{Connectivity, fill_holes_in_slices, label_components};
-use imaging::morphology::{StructuringElement, closing};
-use imaging::orientation::crop;
+use imaging::morphology::morph_mm;
+use imaging::orientation::{crop, pad};
 use imaging::{Mask, Volume};
 use nalgebra::{Matrix3, SymmetricEigen, Vector3};
 
@@ -358,12 +358,15 @@ pub fn canal_wall(whole: &Mask) -> imaging::Result<Option<f64>> {
         return Ok(None);
     };
     let bone = crop(whole, low, high)?;
-    let finest = bone.grid.spacing_mm.into_iter().fold(f64::MAX, f64::min);
     for radius_mm in CLOSED_BY_MM {
-        let reach = (radius_mm / finest).ceil() as u32;
-        let closed = closing(&bone, reach, StructuringElement::Ball)?;
+        // Room to grow into, or a mask at the edge of its box would not shrink back.
+        let room = bone
+            .grid
+            .spacing_mm
+            .map(|spacing| (radius_mm / spacing).ceil() as usize + 1);
+        let closed = morph_mm(&morph_mm(&pad(&bone, room, false)?, radius_mm)?, -radius_mm)?;
         if let Some(wall) = wall_of_holes(&closed)? {
-            return Ok(Some(wall + low[1] as f64));
+            return Ok(Some(wall + low[1] as f64 - room[1] as f64));
         }
     }
     Ok(None)

@@ -53,13 +53,16 @@ impl CalibrateArgs {
             globals.say(format!("the CT: {note}"));
         }
         let ct = scan.volume;
-        let (calibration, tissues) = match self.phantom.as_deref().filter(|_| !self.internal) {
+        let (mut calibration, tissues) = match self.phantom.as_deref().filter(|_| !self.internal) {
             Some(model) => (by_phantom(model, self.rods.as_ref(), &ct)?, None),
             None => {
                 let (calibration, regions) = internal(&ct)?;
                 (calibration, Some(regions.labels))
             }
         };
+        calibration
+            .checks
+            .extend(crate::calibrate::repaired(&scan.notes));
         let figure = CalibrationFigure {
             calibration: &calibration,
             scan: &ct,

@@ -9,6 +9,7 @@ use imaging::image::{Info, Orientation};
 use imaging::{Image, Volume};
 use serde_json::{Value, json};
 
+use super::Globals;
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::output_dir::check_file;
 
@@ -222,12 +223,15 @@ fn as_json(info: &Info, range: &Range) -> Value {
 }
 
 impl ConvertArgs {
-    pub(super) fn execute(&self) -> anyhow::Result<()> {
+    pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {
         check_file(&self.to, self.overwrite)?;
         if self.from == self.to {
             return Err(Failure::usage("IN and OUT are the same file").into());
         }
-        let (image, _, _) = read(&self.from, self.repair)?;
+        let (image, _, notes) = read(&self.from, self.repair)?;
+        for note in notes {
+            globals.say(note);
+        }
         imaging::write_image(&self.to, &image)
             .context("the converted image")
             .kind(Kind::Usage)

@@ -193,7 +193,7 @@ fn execute(cli: &Cli) -> anyhow::Result<()> {
         Command::Train(args) => args.execute(globals),
         Command::Synth(args) => args.execute(globals),
         Command::Info(args) => args.execute(),
-        Command::Convert(args) => args.execute(),
+        Command::Convert(args) => args.execute(globals),
         Command::Mesh(args) => args.execute(globals),
         Command::Export(args) => args.execute(globals),
         Command::Report(args) => args.execute(globals),

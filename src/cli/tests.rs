@@ -496,7 +496,7 @@ fn convert_keeps_values_and_place_and_refuses_to_overwrite() {
         let Command::Convert(args) = &cli.command else {
             panic!()
         };
-        args.execute()
+        args.execute(&cli.globals)
     };
     convert("").unwrap();
     let (a, b) = (

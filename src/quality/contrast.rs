@@ -9,7 +9,6 @@ use imaging::morphology::{StructuringElement, morph_voxels};
 
 use super::Near;
 use super::cells::Cells;
-use super::noise;
 use crate::anatomy::Check;
 
 /// Blood without contrast agent has 35 to 55 HU, muscle up to 70; with it 120 (late veins) to 500. A mean of a vessel from here on,
@@ -38,7 +37,7 @@ const LEAST_MM3: f64 = 1000.0;
 pub fn contrast_agent(near: &Near) -> Check {
     const NAME: &str = "contrast_agent";
     let cells = Cells::of(near);
-    let noise_hu = noise::level_hu(near).unwrap_or(0.0);
+    let noise_hu = near.noise_hu.unwrap_or(0.0);
     let bodies = bodies(near, &cells, noise_hu);
     let volume: f64 = bodies.iter().map(|body| body.volume_mm3).sum::<f64>() / 1000.0;
     match bodies.first() {

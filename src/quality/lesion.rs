@@ -14,7 +14,6 @@ use nalgebra::Vector3;
 
 use super::Near;
 use super::cells::Cells;
-use super::noise;
 use crate::anatomy::{Check, FemurLandmarks};
 
 /// Depth from which on a bone is spongy, mm: beyond the cortex of the neck and its blur.
@@ -59,7 +58,7 @@ pub fn lesion(near: &Near, femur: Option<&FemurLandmarks>) -> Check {
             format!("not looked for on voxels above {COARSEST_MM} mm"),
         );
     }
-    let noise_hu = noise::level_hu(near).unwrap_or(0.0);
+    let noise_hu = near.noise_hu.unwrap_or(0.0);
     let noise_mg_cm3 = (near.density_of(noise_hu) - near.density_of(0.0)).abs();
     let least = STEP_MG_CM3 + STEP_PER_NOISE * noise_mg_cm3;
     let Some(pit) = pit(&Cells::of(near), femur) else {

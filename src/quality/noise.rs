@@ -26,7 +26,7 @@ const REFUSE_HU: f64 = 150.0;
 /// Noise in the soft tissue around a bone; the value is its standard deviation, HU.
 pub fn noise(near: &Near) -> Check {
     const NAME: &str = "noise";
-    let Some(hu) = level_hu(near) else {
+    let Some(hu) = near.noise_hu else {
         return Check::pass(
             NAME,
             None,

@@ -20,8 +20,8 @@ use crate::bone_model::{BoneModel, compression, fall, stance};
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::output_dir::OutputDir;
 use crate::plan::{
-    Bone, EndplateSource, Level, LevelChoice, LoadKind, MorphElement, MorphUnit, Orientation, Plan,
-    Side, Subject,
+    Bone, CalibrationSpec, EndplateSource, Level, LevelChoice, LoadKind, MorphElement, MorphUnit,
+    Orientation, Plan, Side, Subject,
 };
 use crate::pose::Posed;
 use crate::progress::Progress;
@@ -111,7 +111,7 @@ impl Case {
         let (mask, check) = single_bone(&mask);
         self.add(check);
         self.look_at_density(&mask, &mask, plan);
-        let near = self.look_at_scan(&mask);
+        let near = self.look_at_scan(&mask, plan);
         // The gates on the mask look at it as it was given: what --morph does to it is the plan's.
         self.add(shape::thickness(&mask));
         let given = mask;
@@ -177,7 +177,7 @@ impl Case {
         checks.into_iter().for_each(|check| self.add(check));
         let with_caps = self.labels.select(&[&subject.label[..], caps].concat());
         self.look_at_density(&whole, &with_caps, plan);
-        self.look_at_scan(&whole);
+        self.look_at_scan(&whole, plan);
         self.add(shape::holes(&whole, Cavities::Enclosed));
         // Both before erosion, which may open the ring that the arch closes around the canal, and before dilation, which
         // would part the body from its cortex.
@@ -251,10 +251,23 @@ impl Case {
         checks.into_iter().for_each(|check| self.add(check));
     }
 
+    /// Centres of the phantom's rods, LPS mm, where it lies in this scan: another scan's say nothing of this one, and the places of
+    /// tissues are no rods.
+    fn rods_in_scan(&self, plan: &Plan) -> Vec<nalgebra::Vector3<f64>> {
+        let subject = &plan.subject;
+        let by_rods = matches!(subject.calibration, Some(CalibrationSpec::Phantom(_)));
+        if !by_rods || subject.phantom_ct.is_some() {
+            return Vec::new();
+        }
+        let centres = self.calibration.rods.iter().filter_map(|rod| rod.centre_mm);
+        centres.map(nalgebra::Vector3::from).collect()
+    }
+
     /// The gates on the scan around a bone, before the mask is morphed.
-    fn look_at_scan(&mut self, bone: &Mask) -> Option<Near> {
+    fn look_at_scan(&mut self, bone: &Mask, plan: &Plan) -> Option<Near> {
         self.add(grid::grid(&bone.grid));
-        let near = Near::of(&self.density.mg_cm3, &self.calibration, bone)?;
+        let mut near = Near::of(&self.density.mg_cm3, &self.calibration, bone)?;
+        near.rods_mm = self.rods_in_scan(plan);
         let checks = [
             metal::metal(&near),
             contrast::contrast_agent(&near),

@@ -119,13 +119,10 @@ impl Scan {
 
     /// The same scan by another line, in the same basis.
     pub fn recalibrated(&self, line: Calibration) -> Self {
-        let ratio = line.slope_mg_cm3_per_hu / self.calibration.slope_mg_cm3_per_hu;
-        let offset = line.intercept_mg_cm3 - ratio * self.calibration.intercept_mg_cm3;
-        let density = self
-            .density
-            .as_ref()
-            .clone()
-            .map(|volume| volume.map(|&d| (ratio * f64::from(d) + offset) as f32));
+        let density = self.density.as_ref().clone().map(|volume| {
+            let hu = |d: f32| self.calibration.hu(f64::from(d));
+            volume.map(|&d| line.density_mg_cm3(hu(d)) as f32)
+        });
         Self {
             density: Arc::new(density),
             calibration: line,

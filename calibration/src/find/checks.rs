@@ -5,7 +5,7 @@ use super::lines::Axis;
 use super::section::{Section, profile};
 use super::slabs::Slabs;
 use super::{RejectedRod, reasons};
-use crate::fit::{Check, CheckStatus};
+use crate::fit::{Check, CheckStatus, MINDWAYS_SLOPE_OFFSET};
 use crate::rods::{Rod, RodCentre};
 
 /// A drift along z above this is for review, HU per 100 mm. Our own choice: at 200 HU it is 5 %.
@@ -82,9 +82,10 @@ pub(super) fn noise_percent(
     100.0 * noise.sqrt() / rise.abs()
 }
 
-/// CT number less the rod's own material, as the regression takes it.
+/// CT number less what the rod's own material adds to it: what the slope of the calibration is the rise of (see [`crate::fit`]).
 fn comparable(rod: &Rod) -> f64 {
-    rod.hu_mean - rod.water_mg_cm3.unwrap_or(0.0)
+    let material = |water: f64| water + MINDWAYS_SLOPE_OFFSET * rod.reference_mg_cm3;
+    rod.hu_mean - rod.water_mg_cm3.map_or(0.0, material)
 }
 
 pub(super) fn noise(percent: f64) -> Check {
@@ -116,7 +117,15 @@ fn drift(slabs: &Slabs<'_>, placing: &Placing, axes: &[Axis]) -> Check {
             Some(100.0 * super::lines::fitted(&points?).du)
         })
         .collect();
-    let mean = slopes.iter().sum::<f64>() / slopes.len().max(1) as f64;
+    if slopes.is_empty() {
+        return Check {
+            name: "phantom_drift_hu_per_100_mm".into(),
+            status: CheckStatus::Review,
+            value: None,
+            reason: "no rod is seen over the whole phantom: drift along it is not measured".into(),
+        };
+    }
+    let mean = slopes.iter().sum::<f64>() / slopes.len() as f64;
     let length = over.len() as f64 * slabs.thickness_mm;
     // A slope over a short phantom is mostly noise: what counts is the change over its length.
     let large = mean.abs() > DRIFT_HU && mean.abs() * length / 100.0 > DRIFT_HU / 2.0;
@@ -127,9 +136,10 @@ fn drift(slabs: &Slabs<'_>, placing: &Placing, axes: &[Axis]) -> Check {
         } else {
             CheckStatus::Pass
         },
-        value: (!slopes.is_empty()).then_some(mean),
+        value: Some(mean),
         reason: format!(
-            "the rods change by {mean:.1} HU per 100 mm along {length:.0} mm; above {DRIFT_HU} it is for review"
+            "the rods change by {mean:.1} HU per 100 mm along {length:.0} mm; above {DRIFT_HU} it is for review, if they change by more than {} HU in all",
+            DRIFT_HU / 2.0
         ),
     }
 }

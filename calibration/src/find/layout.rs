@@ -163,8 +163,8 @@ pub(super) fn place(
                 let matched = matched(slabs, candidates, &spots, i, phantom, w);
                 let seen = matched.iter().flatten().count();
                 let needed = phantom.rods.len().saturating_sub(1).clamp(2, 3);
-                let is_new = seen > 2 && tried.contains(&matched);
-                if seen < needed || is_new {
+                let is_known = seen > 2 && tried.contains(&matched);
+                if seen < needed || is_known {
                     continue;
                 }
                 tried.push(matched.clone());
@@ -630,9 +630,7 @@ impl Placing {
         // A rod that only the layout vouches for is never the one to leave out: it is the placing that is wrong.
         let mut best: Option<(usize, (Calibration, f64))> = None;
         for (number, (k, _)) in rods.iter().enumerate() {
-            let inner = *k > 0 && *k + 1 < phantom.rods.len();
-            let may_go = inner || matches!(self.rods[*k], Place::Seen { .. });
-            if !may_go || rods.len() < 4 {
+            if !matches!(self.rods[*k], Place::Seen { .. }) || rods.len() < 4 {
                 continue;
             }
             let mut rest = all.clone();

@@ -284,18 +284,22 @@ pub(super) fn extent(
     (!best.is_empty()).then_some(best)
 }
 
-/// Standard deviation of a profile over a range of slabs, HU, its straight trend taken out.
+/// Standard deviation of a profile over a range of slabs, HU, its straight trend taken out; infinite where fewer than three slabs
+/// leave nothing to tell it from.
 pub(super) fn scatter(slabs: &Slabs<'_>, profile: &[Option<f64>], over: &Range<usize>) -> f64 {
     let points: Vec<[f64; 3]> = over
         .clone()
         .filter_map(|s| profile[s].map(|hu| [slabs.w_mm[s], hu, 0.0]))
         .collect();
+    if points.len() < 3 {
+        return f64::INFINITY;
+    }
     let trend = fitted(&points);
     let square: f64 = points
         .iter()
         .map(|p| (p[1] - trend.at(p[0])[0]).powi(2))
         .sum();
-    (square / points.len().max(1) as f64).sqrt()
+    (square / (points.len() - 2) as f64).sqrt()
 }
 
 /// The line moved onto the circle it surrounds: the centre and tilt from the lower and the upper half.

@@ -25,6 +25,8 @@ const SAME_SPACING_MM: f64 = 1e-4;
 const NO_TILT_DEG: f64 = 0.5;
 /// No gantry tilts further, degrees; more drift than this is another fault.
 const MOST_TILT_DEG: f64 = 45.0;
+/// Pixels by which repair of a tilt may widen the slices: 1 m of drift, more than any stack has, on pixels of 0.25 mm.
+const MOST_WIDER_VOXELS: f64 = 4096.0;
 /// Missing slices in a row that repair bridges.
 const MOST_MISSING: f64 = 2.0;
 /// Longest way between two slices that repair bridges, mm. Beyond it a line between two voxels
@@ -51,9 +53,10 @@ pub(super) fn arrange(mut frames: Vec<Frame>, repair: bool) -> Result<Arranged, 
         return Err("has no slice".into());
     };
     same_kind(&frames)?;
-    let [row, column] = [first.along_row, first.along_column];
-    // Rows and columns may be off a right angle by the digits of their texts.
-    let normal = row.cross(&column).normalize();
+    // Rows and columns may be off a right angle by the digits of their texts: the rows are believed.
+    let row = first.along_row.normalize();
+    let normal = row.cross(&first.along_column).normalize();
+    let column = normal.cross(&row);
     let [along_i, along_j] = first.spacing;
     let size = |frames: &[Frame]| {
         [
@@ -127,6 +130,17 @@ pub(super) fn arrange(mut frames: Vec<Frame>, repair: bool) -> Result<Arranged, 
         drift.dot(&row) / length / along_i,
         drift.dot(&column) / length / along_j,
     ];
+    let wider = shear.map(|voxels| (voxels * length).abs());
+    if tilted
+        && wider
+            .iter()
+            .any(|voxels| !(0.0..=MOST_WIDER_VOXELS).contains(voxels))
+    {
+        return Err(format!(
+            "gantry tilt of {tilt_deg:.1}°: resampled, the slices would be {:.0} and {:.0} pixels wider; PixelSpacing {along_j} and {along_i} mm cannot be right",
+            wider[0], wider[1]
+        ));
+    }
     let repair = Repair::new(
         size(&frames),
         &heights,

@@ -469,9 +469,11 @@ pub fn read_series(path: &Path, options: &Options) -> Result<Series> {
         ..
     } = ready.info();
     let length = frames[0].layout.len();
+    // What repair makes is another volume.
+    let repaired = ready.arranged.repair.as_ref().map_or(0, |_| grid.len());
     memory::check(
         path,
-        length.saturating_mul(frames.len()),
+        length.saturating_mul(frames.len()).saturating_add(repaired),
         ready.scale.scalar_type(),
         memory::available(),
     )?;

@@ -19,7 +19,7 @@ use crate::scalar::for_each_type;
 /// What slices say beside their voxels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SliceFacts {
-    /// UIDs are made of it: the same seed gives the same series, another seed another.
+    /// UIDs are made of it and of the voxels: the same seed and scan give the same series, another of either another.
     pub seed: u64,
     /// PatientName.
     pub patient_name: String,
@@ -88,6 +88,13 @@ pub fn write_series(folder: &Path, image: &Image, facts: &SliceFacts) -> Result<
             format!("the value {value} is not a whole number of 16 bits, as CT slices hold; round the image first"),
         )
     })?;
+    // Two scans of one seed, with another bone or lesion, are two series.
+    let facts = &SliceFacts {
+        seed: stored.iter().fold(facts.seed, |hash, value| {
+            (hash ^ u64::from(*value as u16)).wrapping_mul(0x0100_0000_01b3)
+        }),
+        ..facts.clone()
+    };
     std::fs::create_dir_all(folder).map_err(|e| io_error(folder, e))?;
     let mut paths = Vec::with_capacity(slices);
     for (slice, values) in stored.chunks_exact(columns * rows).enumerate() {

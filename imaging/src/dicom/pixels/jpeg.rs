@@ -19,6 +19,20 @@ pub(super) fn decode(bytes: &[u8], layout: Layout) -> Result<Vec<i64>, String> {
             info.width, info.height, layout.columns, layout.rows
         ));
     }
+    // Eight bits under a signed header of more would have lost their sign, and more bits than the header stores their upper ones.
+    let fits = match info.pixel_format {
+        PixelFormat::L8 => layout.bits_stored <= 8 || !layout.signed,
+        PixelFormat::L16 => layout.bits_stored > 8,
+        _ => true,
+    };
+    if !fits {
+        return Err(format!(
+            "the JPEG stream holds {:?}, the header says {} bits{}",
+            info.pixel_format,
+            layout.bits_stored,
+            if layout.signed { ", signed" } else { "" }
+        ));
+    }
     decoder.set_max_decoding_buffer_size(8 * layout.len());
     let samples = decoder.decode().map_err(words)?;
     // Signed values are coded as the bits of their two's complement.

@@ -56,6 +56,15 @@ pub(super) fn decode(bytes: &[u8], layout: Layout) -> Result<Vec<i64>, String> {
             size.width, size.height, size.components, layout.columns, layout.rows
         ));
     }
+    if size.precision > layout.bits_allocated || size.signed && !layout.signed {
+        return Err(format!(
+            "the stream holds {} samples of {} bits, the header says {} of {}",
+            if size.signed { "signed" } else { "unsigned" },
+            size.precision,
+            if layout.signed { "signed" } else { "unsigned" },
+            layout.bits_allocated
+        ));
+    }
     // The decoder computes in f32, whose 24 bits hold these exactly.
     if size.precision > 16 {
         return Err(format!(
