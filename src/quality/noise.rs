@@ -129,6 +129,7 @@ mod tests {
             .data
             .iter_mut()
             .for_each(|d| *d += more * draw());
+        near.noise_hu = level_hu(&near);
         near
     }
 
@@ -167,6 +168,7 @@ mod tests {
                 *density = 0.0;
             }
         }
+        masked.noise_hu = level_hu(&masked);
         let found = noise(&masked);
         assert_eq!((found.status, found.value), (Status::Pass, None));
     }
