@@ -10,6 +10,7 @@ use calibration::{
 };
 use imaging::Volume;
 use imaging::dicom::Acquisition;
+use imaging::orientation::on_grid;
 
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::plan::{CalibrationSpec, RodSource, Subject};
@@ -180,7 +181,11 @@ pub fn find_phantom(model: &str) -> anyhow::Result<Phantom> {
 
 fn measure(phantom: &Phantom, rods: &RodSource, scan: &Volume<f32>) -> anyhow::Result<Vec<Rod>> {
     Ok(match rods {
-        RodSource::Labels(path) => measure_labels(scan, &imaging::read_labels(path)?, phantom)?,
+        RodSource::Labels(path) => {
+            let labels = on_grid(imaging::read_labels(path)?, &scan.grid)
+                .with_context(|| format!("the rods of {}", path.display()))?;
+            measure_labels(scan, &labels, phantom)?
+        }
         RodSource::Centres(path) => measure_at_centres(scan, &RodCentres::read(path)?, phantom)?,
     })
 }

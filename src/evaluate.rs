@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use imaging::orientation::on_grid;
 use imaging::{LabelMap, Mask};
 use segmentation::metrics::{Agreement, SurfaceDistances, agreement, boxed};
 use serde_json::{Map, Value, json};
@@ -97,6 +98,10 @@ fn pair(
 ) -> anyhow::Result<Value> {
     let reference_map = imaging::read_labels(reference).context("the reference")?;
     let predicted_map = imaging::read_labels(prediction).context("the prediction")?;
+    let predicted_map = on_grid(predicted_map, &reference_map.grid)
+        .with_context(|| prediction.display().to_string())
+        .kind(Kind::Input)
+        .help("resample one map onto the grid of the other")?;
     let evaluation = match request.by_overlap {
         true => segmentation::metrics::evaluate_by_overlap(&reference_map, &predicted_map),
         false => segmentation::metrics::evaluate(&reference_map, &predicted_map),

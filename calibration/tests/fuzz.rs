@@ -10,7 +10,7 @@ use std::path::Path;
 use calibration::{Calibration, Error, Phantom, RodCentres};
 use engine::{Target, of_file, targets};
 
-targets!(phantom, rod_centres, calibration_json);
+targets!(phantom: 5, rod_centres: 4, calibration_json: 10);
 
 fn target(
     name: &'static str,

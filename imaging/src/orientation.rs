@@ -141,6 +141,23 @@ fn permutation(have: [(usize, bool); 3], want: [(usize, bool); 3]) -> ([usize; 3
     (from, flip)
 }
 
+/// A volume whose voxels are those of `target`, with its array axes ordered and directed as `target`'s. Programs store the same
+/// voxels in different orders: a DICOM series runs to the left and back, the NIfTI masks drawn on it often to the left and front.
+///
+/// # Errors
+/// [`Error::GridMismatch`] naming both grids as they are stored, where their voxels are not the same.
+pub fn on_grid<T: Copy + Send + Sync>(volume: Volume<T>, target: &Grid) -> Result<Volume<T>> {
+    if target.check_same(&volume.grid).is_ok() {
+        return Ok(volume);
+    }
+    let (from, flip) = permutation_between(&volume.grid, target);
+    let turned = permuted(&volume, from, flip);
+    if target.check_same(&turned.grid).is_err() {
+        target.check_same(&volume.grid)?;
+    }
+    Ok(turned)
+}
+
 /// The permutation and flips that bring the array axes of `grid` closest to those of `target`.
 pub(crate) fn permutation_between(grid: &Grid, target: &Grid) -> ([usize; 3], [bool; 3]) {
     // The axes of `grid` seen in the frame of `target`, so that two equally oblique grids match.
@@ -286,6 +303,31 @@ mod tests {
             }
         }
         codes
+    }
+
+    #[test]
+    fn the_same_voxels_in_another_order_are_on_the_grid() {
+        let mut volume = pattern([3, 4, 5]);
+        let turn = Rotation3::from_euler_angles(0.2, -0.1, 0.3).into_inner();
+        volume.grid.direction = turn * volume.grid.direction;
+        for code in codes() {
+            let stored = reorient(&volume, parse_axis_code(&code).unwrap()).unwrap();
+            let back = on_grid(stored.clone(), &volume.grid).unwrap();
+            volume.grid.check_same(&back.grid).unwrap();
+            assert_eq!(back.data, volume.data, "{code}");
+            // Another place, size or step is another grid, and the refusal names both as they were.
+            let mut moved = stored.clone();
+            moved.grid.origin_mm.y += 0.5;
+            let mut stretched = stored.clone();
+            stretched.grid.spacing_mm[2] *= 1.01;
+            for other in [moved, stretched] {
+                let told = other.grid.to_string();
+                let refused = on_grid(other, &volume.grid).unwrap_err().to_string();
+                assert!(refused.contains(&told), "{refused}");
+            }
+        }
+        let other = pattern([4, 3, 5]);
+        assert!(on_grid(other, &pattern([3, 4, 5]).grid).is_err());
     }
 
     #[test]

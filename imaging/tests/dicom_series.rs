@@ -170,6 +170,36 @@ fn where_there_is_no_series_the_refusal_says_what_there_is() {
     refused(&place.join("x.dcm"), &["is no DICOM file"]);
 }
 
+/// Another series of the disc that cannot be read is no reason to refuse the one that was named.
+#[test]
+fn a_faulty_series_is_refused_only_where_it_is_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    write(&place.join("a"), &image(SIZE), 1);
+    let second = write(&place.join("b"), &axial(SIZE), 2);
+    put(&second[2], tags::PIXEL_SPACING, VR::DS, "0.7\\-0.8");
+    let named = |series: &str| {
+        place.with_file_name(format!(
+            "{}#{series}",
+            place.file_name().unwrap().to_str().unwrap()
+        ))
+    };
+    let list = list_series(place).unwrap();
+    let faulty: Vec<_> = list.iter().filter(|s| s.fault.is_some()).collect();
+    assert_eq!((list.len(), faulty.len(), faulty[0].slices), (2, 1, 5));
+    // Both have number 1, so each goes by its UID.
+    let cause = "PixelSpacing is 0.7, -0.8 mm";
+    refused(
+        place,
+        &["2 series are here", "cannot be read", cause, "#2.25."],
+    );
+    let sound = list.iter().find(|s| s.fault.is_none()).unwrap();
+    let read = read_image(&named(&sound.uid)).unwrap();
+    assert_eq!(read.voxels, image(SIZE).voxels);
+    refused(&named(&faulty[0].uid), &[cause, "0002.dcm"]);
+    refused(&place.join("b"), &[cause]);
+}
+
 #[test]
 fn of_several_series_one_is_named() {
     let folder = tempfile::tempdir().unwrap();

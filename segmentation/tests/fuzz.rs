@@ -14,12 +14,12 @@ use segmentation::network::Stored;
 use segmentation::nnunet::{Checkpoint, Plans, Postprocessing};
 
 targets!(
-    plans,
-    dataset,
-    postprocessing,
-    checkpoint,
-    pickle,
-    safetensors
+    plans: 6,
+    dataset: 2,
+    postprocessing: 2,
+    checkpoint: 7,
+    pickle: 7,
+    safetensors: 6
 );
 
 fn target(

@@ -11,7 +11,7 @@ use std::path::Path;
 use engine::{Target, alone, peak, targets};
 use solver::deck::{Deck, Options};
 
-targets!(deck);
+targets!(deck: 20);
 
 /// Words of the format.
 const WORDS: &[&str] = &[

@@ -33,15 +33,17 @@ const SHELL_SHARE: f64 = 0.03;
 /// Less is no vessel, mm³: 20 mm of a femoral artery of 8 mm.
 const LEAST_MM3: f64 = 1000.0;
 
-/// Vessels with contrast agent near a bone; the value is their volume, cm³.
-pub fn contrast_agent(near: &Near) -> Check {
+/// Vessels with contrast agent near a bone; the value is their volume, cm³. `stated` is what the scan's header says of an agent
+/// (ContrastBolusAgent): one that was swallowed, or has left the vessels, is seen by nothing else.
+pub fn contrast_agent(near: &Near, stated: Option<&str>) -> Check {
     const NAME: &str = "contrast_agent";
     let cells = Cells::of(near);
     let noise_hu = near.noise_hu.unwrap_or(0.0);
     let bodies = bodies(near, &cells, noise_hu);
     let volume: f64 = bodies.iter().map(|body| body.volume_mm3).sum::<f64>() / 1000.0;
-    match bodies.first() {
-        Some(body) => {
+    let stated = stated.filter(|agent| is_agent(agent));
+    match (bodies.first(), stated) {
+        (Some(body), _) => {
             let [x, y, z] = body.place_mm;
             Check::review(
                 NAME,
@@ -53,12 +55,37 @@ pub fn contrast_agent(near: &Near) -> Check {
                 ),
             )
         }
-        None => Check::pass(
+        (None, Some(agent)) => Check::review(
+            NAME,
+            0.0,
+            format!(
+                "the scan's header states the contrast agent {agent:?}; no vessel with it is near the bone, but it raises the density of marrow too"
+            ),
+        ),
+        (None, None) => Check::pass(
             NAME,
             0.0,
             format!("no bright, even body in the soft tissue within {NEAR_MM} mm of the bone"),
         ),
     }
+}
+
+/// Whether a header's text names an agent: some scanners write a word for none.
+fn is_agent(stated: &str) -> bool {
+    let word = stated.trim().to_ascii_lowercase();
+    !matches!(
+        word.as_str(),
+        "" | "0"
+            | "-"
+            | "n"
+            | "no"
+            | "none"
+            | "without"
+            | "no contrast"
+            | "without contrast"
+            | "non contrast"
+            | "n/a"
+    )
 }
 
 /// A bright, even body without a shell.
@@ -180,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_filled_vessel_is_found_with_its_volume() {
-        let found = contrast_agent(&near_block(tube(5.0, 300.0, 300.0)));
+        let found = contrast_agent(&near_block(tube(5.0, 300.0, 300.0)), None);
         assert_eq!(found.status, Status::Review);
         // 70 mm of the tube; its rim counts by cells of 2 mm.
         let volume = std::f64::consts::PI * 25.0 * 70.0 / 1000.0;
@@ -191,9 +218,29 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_that_the_header_states_is_for_review() {
+        let near = near_block(|_, hu| hu);
+        for (stated, status) in [
+            ("Omnipaque 350", Status::Review),
+            ("IV", Status::Review),
+            ("NO ", Status::Pass),
+            ("", Status::Pass),
+        ] {
+            let found = contrast_agent(&near, Some(stated));
+            assert_eq!(
+                (found.status, found.value),
+                (status, Some(0.0)),
+                "{found:?}"
+            );
+        }
+        let vessel = near_block(tube(5.0, 300.0, 300.0));
+        assert!(contrast_agent(&vessel, Some("NO")).value > Some(3.0));
+    }
+
+    #[test]
     fn blood_bones_thin_vessels_and_rods_are_none() {
         let passes = |near: &Near, what: &str| {
-            let found = contrast_agent(near);
+            let found = contrast_agent(near, None);
             assert_eq!(found.status, Status::Pass, "{what}: {found:?}");
         };
         passes(&near_block(|_, hu| hu), "nothing");

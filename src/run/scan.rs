@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use calibration::{Calibration, DensityKind, DensityMap};
 use imaging::dicom::Acquisition;
 use imaging::image::Orientation as FileOrientation;
-use imaging::orientation::{axes_of, reorient, to_ras_axes};
+use imaging::orientation::{axes_of, on_grid, reorient, to_ras_axes};
 use imaging::{Grid, LabelMap};
 use segmentation::nnunet::Options;
 
@@ -167,10 +167,9 @@ fn mask(path: &Path, grid: &Grid) -> anyhow::Result<LabelMap> {
     let labels = imaging::read_labels(path)
         .context("the mask")
         .kind(Kind::Input)?;
-    grid.check_same(&labels.grid)
+    on_grid(labels, grid)
         .with_context(|| format!("the mask {} is not on the scan's grid", path.display()))
-        .kind(Kind::Input)?;
-    Ok(labels)
+        .kind(Kind::Input)
 }
 
 /// Whether the file itself says where the patient's left is.

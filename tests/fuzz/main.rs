@@ -25,15 +25,15 @@ use osteoload::train::AnyPlan;
 use solver::{Device, Formulation, HardeningCurve, MaterialModel, Materials, Prescribed};
 
 targets!(
-    protocol,
-    plan,
-    train_plan,
-    cohort_table,
-    results_table,
-    operators_table,
-    curve,
-    model,
-    result
+    protocol: 4,
+    plan: 6,
+    train_plan: 5,
+    cohort_table: 4,
+    results_table: 4,
+    operators_table: 4,
+    curve: 4,
+    model: 10,
+    result: 10
 );
 
 /// A target whose input is the file `file` of a folder of its own.

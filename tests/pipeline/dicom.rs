@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use imaging::orientation::{parse_axis_code, reorient, to_ras_axes};
 use osteoload::output_dir::Existing;
 use osteoload::plan::{Assignment, Bone, CalibrationSpec, Plan, Subject};
 use osteoload::progress::Progress;
@@ -54,9 +55,19 @@ fn a_dicom_series_gives_the_load_of_the_nifti_file() {
     let one = imaging::read_volume(&nifti.join("ct.nii.gz")).expect("a scan");
     let other = imaging::read_volume(&dicom.join("ct")).expect("a series");
     // Array axes may run otherwise: what counts is the value at a place.
-    let [one, other] = [one, other].map(|scan| imaging::orientation::to_ras_axes(&scan));
+    let [one, other] = [one, other].map(|scan| to_ras_axes(&scan));
     one.grid.check_same(&other.grid).expect("the same grid");
     assert!(one.data == other.data, "the voxels differ");
+
+    // Masks come with their axes in another order than the series they were drawn on.
+    let labels = dicom.join("labels.nii.gz");
+    let map = imaging::read_labels(&labels).expect("a label map");
+    let turned = reorient(&map, parse_axis_code("SLA").expect("axes")).expect("a label map");
+    turned
+        .grid
+        .check_same(&other.grid)
+        .expect_err("another order");
+    imaging::write_volume(&labels, &turned).expect("written");
 
     let [one, other] = [load(&nifti, "ct.nii.gz"), load(&dicom, "ct")];
     let newtons = one.failure_load_n.expect("a load");

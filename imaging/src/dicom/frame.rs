@@ -78,6 +78,8 @@ impl Frame {
 pub(super) enum Content {
     /// Slices of a CT or MR series.
     Slices(Box<Slices>),
+    /// A file of such a series whose attributes will not do, with the first that is missing or impossible.
+    Fault(Box<Acquisition>, String),
     /// Something else, in words.
     Other(Other),
 }
@@ -152,14 +154,23 @@ impl Attributes<'_> {
 }
 
 /// Says what a file holds.
-///
-/// # Errors
-/// A sentence about the first attribute that is missing or impossible.
-pub(super) fn content(path: &Path, header: Header) -> Result<Content, String> {
-    let root = &header.root;
-    if let Some(other) = other(root, header.pixels.is_some()) {
-        return Ok(Content::Other(other));
+pub(super) fn content(path: &Path, header: Header) -> Content {
+    if let Some(other) = other(&header.root, header.pixels.is_some()) {
+        return Content::Other(other);
     }
+    let acquisition = acquisition(&header);
+    match frames(path, header) {
+        Ok(frames) => Content::Slices(Box::new(Slices {
+            frames,
+            acquisition,
+        })),
+        Err(reason) => Content::Fault(Box::new(acquisition), reason),
+    }
+}
+
+/// The frames of a file.
+fn frames(path: &Path, header: Header) -> Result<Vec<Frame>, String> {
+    let root = &header.root;
     let Some(place) = header.pixels else {
         return Err("PixelData is missing: the file is cut off, or holds only a header; copy or export it again".into());
     };
@@ -175,7 +186,6 @@ pub(super) fn content(path: &Path, header: Header) -> Result<Content, String> {
     }
     let layout = layout(root)?;
     let big_endian = header.syntax.encoding == super::syntax::Encoding::ExplicitBig;
-    let acquisition = acquisition(&header);
     let pixels = Arc::new(Pixels {
         path: path.to_path_buf(),
         place,
@@ -191,13 +201,9 @@ pub(super) fn content(path: &Path, header: Header) -> Result<Content, String> {
         big_endian,
         syntax: header.syntax.clone(),
     });
-    let frames = (0..frames)
+    (0..frames)
         .map(|index| frame(root, groups.get(index), index, layout, &pixels))
-        .collect::<Result<_, _>>()?;
-    Ok(Content::Slices(Box::new(Slices {
-        frames,
-        acquisition,
-    })))
+        .collect()
 }
 
 /// Why a file holds no slices, where it holds none.

@@ -42,10 +42,12 @@ pub struct SeriesSummary {
     pub description: Option<String>,
     /// Modality.
     pub modality: Option<String>,
-    /// Columns and rows of its first slice.
+    /// Columns and rows of its first slice; 0 where no slice can be read.
     pub size: [usize; 2],
     /// Slices.
     pub slices: usize,
+    /// Why it cannot be read: its first file that will not do.
+    pub fault: Option<String>,
 }
 
 impl std::fmt::Display for SeriesSummary {
@@ -63,6 +65,9 @@ impl std::fmt::Display for SeriesSummary {
         if let Some(description) = &self.description {
             write!(f, ", {description:?}")?;
         }
+        if let Some(fault) = &self.fault {
+            write!(f, ", cannot be read ({fault})")?;
+        }
         Ok(())
     }
 }
@@ -72,18 +77,35 @@ struct Group {
     frames: Vec<Frame>,
     acquisition: Acquisition,
     files: Vec<PathBuf>,
+    /// The first file whose attributes will not do, and why.
+    fault: Option<(PathBuf, String)>,
 }
 
 impl Group {
+    fn new(acquisition: Acquisition) -> Self {
+        Self {
+            frames: Vec::new(),
+            acquisition,
+            files: Vec::new(),
+            fault: None,
+        }
+    }
+
     fn summary(&self, uid: &str) -> SeriesSummary {
-        let layout = self.frames[0].layout;
         SeriesSummary {
             uid: uid.to_owned(),
             number: self.acquisition.series_number,
             description: self.acquisition.series_description.clone(),
             modality: self.acquisition.modality.clone(),
-            size: [layout.columns, layout.rows],
+            size: self
+                .frames
+                .first()
+                .map_or([0; 2], |f| [f.layout.columns, f.layout.rows]),
             slices: self.frames.len(),
+            fault: self.fault.as_ref().map(|(path, reason)| {
+                let name = path.file_name().unwrap_or(path.as_os_str());
+                format!("{}: {reason}", name.to_string_lossy())
+            }),
         }
     }
 }
@@ -151,12 +173,7 @@ fn files_below(place: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn look(path: &Path) -> Result<Option<Content>> {
-    let Some(header) = dataset::open(path)? else {
-        return Ok(None);
-    };
-    content(path, header)
-        .map(Some)
-        .map_err(|reason| format_error(path, reason))
+    Ok(dataset::open(path)?.map(|header| content(path, header)))
 }
 
 fn find(place: &Path) -> Result<Found> {
@@ -172,13 +189,14 @@ fn find(place: &Path) -> Result<Found> {
                     frames,
                     acquisition,
                 } = *slices;
-                let uid = acquisition.series_uid.clone().unwrap_or_default();
-                let group = found.groups.entry(uid).or_insert_with(|| Group {
-                    frames: Vec::new(),
-                    acquisition,
-                    files: Vec::new(),
-                });
+                let group = found.group(acquisition);
                 group.frames.extend(frames);
+                group.files.push(path);
+            }
+            // No reason to refuse another series of the same directory.
+            Some(Content::Fault(acquisition, reason)) => {
+                let group = found.group(*acquisition);
+                group.fault.get_or_insert((path.clone(), reason));
                 group.files.push(path);
             }
         }
@@ -191,6 +209,14 @@ fn find(place: &Path) -> Result<Found> {
 }
 
 impl Found {
+    /// The series that a file belongs to; its first file says how it was acquired.
+    fn group(&mut self, acquisition: Acquisition) -> &mut Group {
+        let uid = acquisition.series_uid.clone().unwrap_or_default();
+        self.groups
+            .entry(uid)
+            .or_insert_with(|| Group::new(acquisition))
+    }
+
     fn summaries(&self) -> Vec<SeriesSummary> {
         self.groups
             .iter()
@@ -250,7 +276,10 @@ impl Found {
             }
         };
         let list = || {
-            let list: Vec<String> = summaries.iter().map(ToString::to_string).collect();
+            let list: Vec<String> = summaries
+                .iter()
+                .map(|s| named_uniquely(s, &summaries).to_string())
+                .collect();
             list.join("; ")
         };
         let place_name = place
@@ -261,7 +290,14 @@ impl Found {
             [one] => {
                 let uid = one.uid.clone();
                 // Every summary was made of a group.
-                self.groups.remove(&uid).ok_or_else(|| self.nothing(place))
+                let group = self
+                    .groups
+                    .remove(&uid)
+                    .ok_or_else(|| self.nothing(place))?;
+                match group.fault {
+                    Some((path, reason)) => Err(format_error(&path, reason)),
+                    None => Ok(group),
+                }
             }
             [] => Err(format_error(
                 place,
@@ -277,13 +313,22 @@ impl Found {
                     "{} series are here: {}; name one by its number or its UID, as in {place_name}#{}",
                     several.len(),
                     list(),
-                    several[0]
+                    named_uniquely(several[0], &summaries)
                         .number
                         .map_or_else(|| several[0].uid.clone(), |n| n.to_string())
                 ),
             )),
         }
     }
+}
+
+/// A summary without its number where another series has the same.
+fn named_uniquely(summary: &SeriesSummary, all: &[SeriesSummary]) -> SeriesSummary {
+    let mut named = summary.clone();
+    if all.iter().filter(|s| s.number == summary.number).count() > 1 {
+        named.number = None;
+    }
+    named
 }
 
 /// The series below a path, in order of their UIDs; empty when there is none.

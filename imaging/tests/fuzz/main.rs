@@ -19,7 +19,16 @@ use imaging::dicom::{Options, acquisition, list_series, read_series};
 use imaging::{Grid, Image, Voxels, describe, read_image, read_labels, write_image};
 use nalgebra::{Matrix3, Rotation3, Vector3};
 
-targets!(nifti, nifti_gz, nrrd, nrrd_gz, mha, mhd, label_map, dicom);
+targets!(
+    nifti: 10,
+    nifti_gz: 5,
+    nrrd: 12,
+    nrrd_gz: 8,
+    mha: 10,
+    mhd: 10,
+    label_map: 5,
+    dicom: 20
+);
 
 /// A folder of the target, with the file that is replaced by every input.
 struct Place {
