@@ -10,6 +10,7 @@ mod cells;
 pub mod contrast;
 pub mod density;
 pub mod grid;
+pub mod labels;
 pub mod leak;
 pub mod lesion;
 pub mod metal;

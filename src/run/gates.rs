@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use imaging::morphology::{StructuringElement, morph_voxels};
 use imaging::{Mask, Volume};
+use nalgebra::Vector3;
 
-use crate::anatomy::Check;
+use crate::anatomy::vertebra::ENDPLATE_DEPTH_MM;
+use crate::anatomy::{Check, VertebraLandmarks};
 use crate::plan::{EndplateSource, Plan};
 
 /// Densities of a bone that differ by no more than this are no image of it, mg/cm³; trabecular bone alone spreads over 100.
@@ -16,16 +18,32 @@ const SHELL_LAYERS: usize = 3;
 /// One value in more than this share of them is a fill value: noise never repeats so often.
 const FILLED: f64 = 0.9;
 
-/// Whether the body of a vertebra is whole in the scan; a cut process carries little of a load on the endplates.
-pub fn field_of_view(whole: &Mask, body: &Mask) -> Check {
+/// Whether the body of a vertebra is whole in the scan; a cut process carries little of a load on the endplates. Nor does what grows
+/// beyond an endplate round the disc (an osteophyte, a bridge to the next vertebra): the load is put on the endplate inside of it.
+pub fn field_of_view(whole: &Mask, body: &Mask, landmarks: Option<&VertebraLandmarks>) -> Check {
     const NAME: &str = "vertebra_field_of_view";
-    let (cut_body, cut) = (at_the_edge(body), at_the_edge(whole));
+    let between_endplates = |place: Vector3<f64>| {
+        landmarks.is_none_or(|found| {
+            found.cranial.above_mm(place) <= ENDPLATE_DEPTH_MM
+                && found.caudal.above_mm(place) >= -ENDPLATE_DEPTH_MM
+        })
+    };
+    let cut_body = at_the_edge(body, between_endplates);
+    let (grown, cut) = (at_the_edge(body, |_| true), at_the_edge(whole, |_| true));
     if cut_body > 0 {
         Check::refuse(
             NAME,
             cut_body as f64,
             format!(
                 "the vertebral body reaches the edge of the scan with {cut_body} voxels: it may be cut"
+            ),
+        )
+    } else if grown > 0 {
+        Check::review(
+            NAME,
+            cut as f64,
+            format!(
+                "bone that grows beyond an endplate reaches the edge of the scan with {grown} voxels and is cut there; the body is whole between its endplates"
             ),
         )
     } else if cut > 0 {
@@ -41,8 +59,8 @@ pub fn field_of_view(whole: &Mask, body: &Mask) -> Check {
     }
 }
 
-/// Number of voxels of a mask in the outermost layer of the scan.
-fn at_the_edge(mask: &Mask) -> usize {
+/// Number of voxels of a mask in the outermost layer of the scan whose place (LPS mm) counts.
+fn at_the_edge(mask: &Mask, counts: impl Fn(Vector3<f64>) -> bool) -> usize {
     let size = mask.grid.size;
     mask.data
         .iter()
@@ -51,6 +69,10 @@ fn at_the_edge(mask: &Mask) -> usize {
             **inside && {
                 let at = mask.grid.voxel(*index);
                 (0..3).any(|axis| at[axis] == 0 || at[axis] + 1 == size[axis])
+                    && counts(
+                        mask.grid
+                            .to_world(Vector3::from_fn(|axis, _| at[axis] as f64)),
+                    )
             }
         })
         .count()
@@ -170,4 +192,47 @@ fn commonest_around(density: &Volume<f32>, bone: &Mask) -> Option<(f32, f64)> {
         .map(|(bits, count)| (f32::from_bits(bits), count))
         .max_by(|a, b| a.1.cmp(&b.1).then(b.0.total_cmp(&a.0)))?;
     Some((value, count as f64 / total as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::anatomy::Status;
+    use imaging::Grid;
+
+    /// A body of 36 x 30 mm from one level to another, with a wall of 3 mm round the disc from the lowest slice to it.
+    fn body(from: usize, to: usize, bridged: bool) -> Mask {
+        Volume::from_fn(
+            Grid::axis_aligned([48, 42, 40], [1.0; 3]),
+            move |[i, j, k]| {
+                let within = |inset: usize| {
+                    (6 + inset..42 - inset).contains(&i) && (6 + inset..36 - inset).contains(&j)
+                };
+                let bridge = bridged && k < from && within(0) && !within(3);
+                within(0) && (from..to).contains(&k) || bridge
+            },
+        )
+    }
+
+    fn field(body: &Mask) -> Check {
+        let (landmarks, _) = VertebraLandmarks::find(body).unwrap();
+        field_of_view(body, body, Some(&landmarks))
+    }
+
+    #[test]
+    fn a_bridge_round_the_disc_may_be_cut_and_the_body_may_not() {
+        assert_eq!(field(&body(8, 32, false)).status, Status::Pass);
+        let bridged = body(8, 32, true);
+        let found = field(&bridged);
+        // The wall's section: 36 x 30 mm less 30 x 24 mm.
+        assert_eq!((found.status, found.value), (Status::Review, Some(360.0)));
+        assert_eq!(
+            field_of_view(&bridged, &bridged, None).status,
+            Status::Refuse
+        );
+        let cut = field(&body(0, 24, false));
+        assert_eq!((cut.status, cut.value), (Status::Refuse, Some(1080.0)));
+        // Cut just above its endplate all the same.
+        assert_eq!(field(&body(2, 26, true)).status, Status::Refuse);
+    }
 }
