@@ -196,7 +196,7 @@ fn a_faulty_series_is_refused_only_where_it_is_meant() {
     let sound = list.iter().find(|s| s.fault.is_none()).unwrap();
     let read = read_image(&named(&sound.uid)).unwrap();
     assert_eq!(read.voxels, image(SIZE).voxels);
-    refused(&named(&faulty[0].uid), &[cause, "0002.dcm"]);
+    refused(&named(&faulty[0].uid), &[cause, "0003.dcm"]);
     refused(&place.join("b"), &[cause]);
 }
 

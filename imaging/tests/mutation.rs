@@ -144,3 +144,49 @@ fn a_lying_header_of_a_packed_file_reserves_nothing() {
         assert!(taken < 64 << 20, "{taken} bytes");
     }
 }
+
+/// 200 damaged copies of each NIfTI and Analyze file that other projects test their readers with, in its folder, where its other half is.
+#[test]
+fn damaged_third_party_images() {
+    const COPIES: usize = 200;
+    let _alone = alone();
+    let Some(shared) = std::env::var_os("OSTEOLOAD_SHARED") else {
+        println!("skipped: OSTEOLOAD_SHARED is not set");
+        return;
+    };
+    let data = Path::new(&shared).join("data/reader-hardening");
+    let mut tried = 0;
+    for folder in ["nibabel", "nifti-rs"] {
+        let place = tempfile::tempdir().unwrap();
+        let mut names: Vec<_> = std::fs::read_dir(data.join(folder))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| !name.ends_with(".dcm") && !name.ends_with(".rst"))
+            .collect();
+        names.sort();
+        for name in &names {
+            let bytes = std::fs::read(data.join(folder).join(name)).unwrap();
+            std::fs::write(place.path().join(name), bytes).unwrap();
+        }
+        for name in &names {
+            let file = place.path().join(name);
+            let original = std::fs::read(&file).unwrap();
+            let mut random = Random(original.len() as u64);
+            let mut refused = 0;
+            for copy in 0..COPIES {
+                replace(&file, &mutate(&original, &mut random));
+                let (taken, ()) = peak(|| {
+                    refused += usize::from(read_image(&file).is_err());
+                    let _ = read_labels(&file);
+                });
+                // Packed values grow by a thousand at most.
+                let allowed = (16 << 20) + 1100 * original.len();
+                assert!(taken < allowed, "{taken} bytes for copy {copy} of {name}");
+            }
+            replace(&file, &original);
+            println!("{folder}/{name}: {refused} of {COPIES} refused");
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, 20);
+}

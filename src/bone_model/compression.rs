@@ -4,6 +4,7 @@
 //! Model axis z runs from caudal to cranial and is the load axis. The caudal face is held, the cranial
 //! face moves down.
 
+mod caps;
 mod endplates;
 
 use std::collections::BTreeMap;
@@ -46,7 +47,7 @@ pub struct CompressionOptions {
     pub direction: Option<Vector3<f64>>,
     /// Loads the endplates themselves, without caps (`load.case` = `endplate_compression`).
     pub endplates: bool,
-    /// Quadratic tetrahedra instead of voxels; for endplates only.
+    /// Quadratic tetrahedra instead of voxels; not with discs of the label map.
     pub tetrahedra: Option<TetrahedraOptions>,
     /// Whether all labels are one bone, of which only loose pieces go; else each keeps its own largest piece.
     pub one_bone: bool,
@@ -134,25 +135,27 @@ pub fn build(
     if let (Some(of_image), None) = (of_image, &options.tetrahedra) {
         endplates::move_endplates(&mut posed.labels, body_label, of_image)?;
     }
-    if let Some(tetrahedra) = &options.tetrahedra {
+    if let (Some(tetrahedra), true) = (&options.tetrahedra, options.endplates) {
         return endplates::between_endplates_of_tetrahedra(
             posed, body_label, landmarks, of_image, tetrahedra, options, checks,
         );
     }
     let posed = on_model_grid(posed, landmarks, options, &mut checks)?;
+    if labels.len() == 1 && options.cap_labels.is_empty() && !options.endplates {
+        checks.push(Check::review(
+            "cap_on_body",
+            None,
+            "one label for the whole vertebra: the caps are put on what reaches furthest, which may be an articular process",
+        ));
+    }
     let mut model = if !options.cap_labels.is_empty() {
         between_discs(posed, options, checks)?
     } else if options.endplates {
         let landmarks = landmarks.context("compression of the endplates needs the landmarks")?;
         endplates::between_endplates(posed, body_label, landmarks, options, checks)?
+    } else if let Some(tetrahedra) = &options.tetrahedra {
+        caps::between_caps_of_tetrahedra(posed, body_label, tetrahedra, options, checks)?
     } else {
-        if labels.len() == 1 {
-            checks.push(Check::review(
-                "cap_on_body",
-                None,
-                "one label for the whole vertebra: the caps are put on what reaches furthest, which may be an articular process",
-            ));
-        }
         between_caps(posed, body_label, options, checks)?
     };
     if let Some(landmarks) = landmarks {

@@ -307,6 +307,51 @@ impl Meshed {
         plane: &Endplate,
         depth_mm: f64,
     ) -> Result<(NodeSet, f64)> {
+        let name = match end {
+            End::Cranial => "cranial_endplate",
+            End::Caudal => "caudal_endplate",
+        };
+        let near_plane = self.near(|world| plane.above_mm(world).abs() <= depth_mm);
+        self.facing_nodes(name, body_label, outward, |n, face| match &self.near_caps {
+            Some(near) => near[n][usize::from(end == End::Caudal)],
+            None => face.iter().all(|&node| near_plane[node as usize]),
+        })
+    }
+
+    /// The nodes of the flat outer face of a cap of elements with this label: triangles that face along `outward` (model frame) and
+    /// lie within `depth_mm` of the plane through a point with a normal (world). The second value is their area, mm².
+    pub fn flat_face_nodes(
+        &self,
+        name: &str,
+        label: u16,
+        outward: Vector3<f64>,
+        [point, normal]: [Vector3<f64>; 2],
+        depth_mm: f64,
+    ) -> Result<(NodeSet, f64)> {
+        let near_plane = self.near(|world| (world - point).dot(&normal).abs() <= depth_mm);
+        self.facing_nodes(name, label, outward, |_, face| {
+            face.iter().all(|&node| near_plane[node as usize])
+        })
+    }
+
+    /// Which nodes have a place (world) that counts.
+    fn near(&self, counts: impl Fn(Vector3<f64>) -> bool) -> Vec<bool> {
+        let mesh = &self.bone.mesh;
+        let nodes = mesh.nodes_mm().iter();
+        nodes
+            .map(|&node| counts(mesh.frame().to_world(node).into()))
+            .collect()
+    }
+
+    /// The nodes of those triangles of the elements of a label that are there and face along `outward` (model frame), and their
+    /// area as seen along it, mm².
+    fn facing_nodes(
+        &self,
+        name: &str,
+        label: u16,
+        outward: Vector3<f64>,
+        there: impl Fn(usize, &[u32; 3]) -> bool,
+    ) -> Result<(NodeSet, f64)> {
         let BoneMesh::Tetrahedra(made) = &self.bone.mesh else {
             bail!("the mesh is none of tetrahedra");
         };
@@ -322,18 +367,10 @@ impl Meshed {
                 normals[node as usize] += normal;
             }
         }
-        let on_plane = |node: u32| {
-            let world = made.frame.to_world(mesh.nodes_mm[node as usize]);
-            plane.above_mm(Vector3::from(world)).abs() <= depth_mm
-        };
         let mut nodes = Vec::new();
         let mut area = 0.0;
         for (n, &(face, element)) in self.facets.iter().enumerate() {
-            let there = match &self.near_caps {
-                Some(near) => near[n][usize::from(end == End::Caudal)],
-                None => face.iter().all(|&node| on_plane(node)),
-            };
-            if !there || self.bone.labels[element as usize] != body_label {
+            if !there(n, &face) || self.bone.labels[element as usize] != label {
                 continue;
             }
             let normal: Vector3<f64> = face
@@ -353,10 +390,6 @@ impl Meshed {
                 }
             }
         }
-        let name = match end {
-            End::Cranial => "cranial_endplate",
-            End::Caudal => "caudal_endplate",
-        };
         let set = NodeSet::new(name, nodes);
         (!set.nodes.is_empty())
             .then_some((set, area))

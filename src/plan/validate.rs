@@ -79,10 +79,26 @@ impl Plan {
     /// # Errors
     /// A [`Failure`] of kind usage.
     pub fn check_available(&self) -> anyhow::Result<()> {
-        let case = self.settings.load.case;
-        if self.settings.mesh.kind == MeshKind::Tet10 && case != LoadKind::EndplateCompression {
+        let load = &self.settings.load;
+        let case = load.case;
+        if self.settings.mesh.kind != MeshKind::Tet10 {
+            return Ok(());
+        }
+        if case == LoadKind::PlatenCompression && !load.cap_labels.is_empty() {
             return Err(Failure::usage(format!(
-                "tetrahedra are available for load.case=endplate_compression only; load.case is {case} ({}) and mesh.kind is tet10 ({})",
+                "load.cap_labels ({}) names discs of the label map, which are there for mesh.kind=hex only; mesh.kind is tet10 ({})",
+                self.origin("load.cap_labels"),
+                self.origin("mesh.kind")
+            ))
+            .with_help("add --set mesh.kind=hex, or let caps be drawn: --set 'load.cap_labels=[]'")
+            .into());
+        }
+        if !matches!(
+            case,
+            LoadKind::EndplateCompression | LoadKind::PlatenCompression
+        ) {
+            return Err(Failure::usage(format!(
+                "tetrahedra are available for vertebrae under compression only; load.case is {case} ({}) and mesh.kind is tet10 ({})",
                 self.origin("load.case"),
                 self.origin("mesh.kind")
             ))

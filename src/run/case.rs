@@ -232,7 +232,7 @@ impl Case {
                         .with_help("take the mask's with --set load.endplates=mask_surface")
                         .into());
                 }
-                if let (Some(body), true) = (&self.split_body, options.endplates) {
+                if let Some(body) = &self.split_body {
                     // Only the body bears the load: its arch gets a label of its own.
                     let arch = labels.iter().max().map_or(1, |last| last.saturating_add(1));
                     for (label, &inside) in input.labels.data.iter_mut().zip(&body.data) {

@@ -4,11 +4,15 @@ use std::path::Path;
 
 use imaging::orientation::{parse_axis_code, reorient, to_ras_axes};
 use osteoload::output_dir::Existing;
-use osteoload::plan::{Assignment, Bone, CalibrationSpec, Plan, Subject};
+use osteoload::plan::{Assignment, Bone, CalibrationSpec, LabelNames, LevelChoice, Plan, Subject};
 use osteoload::progress::Progress;
 use osteoload::protocol::Protocol;
-use osteoload::report::RunResult;
-use osteoload::run::{RunRequest, SynthFormat, SynthKind, SynthRequest, run, synth};
+use osteoload::report::{CheckStatus, RunResult};
+use osteoload::run::{
+    CaseEnding, RunRequest, SynthFormat, SynthKind, SynthRequest, run, run_levels, synth,
+};
+
+use crate::verification::shared;
 
 /// The synthetic femur of seed 42, its scan in the given format.
 fn patient(folder: &Path, format: SynthFormat) -> std::path::PathBuf {
@@ -89,4 +93,61 @@ fn a_dicom_series_gives_the_load_of_the_nifti_file() {
         found.slope_mg_cm3_per_hu,
         found.intercept_mg_cm3
     );
+}
+
+/// A real series in JPEG 2000 with the label map that another program drew on it, its axes running otherwise: the vertebra whose body
+/// is whole between its endplates runs to a load, and the other one, which the scan cuts, is refused.
+#[test]
+fn a_real_series_runs_to_the_load_of_its_whole_vertebra() {
+    let Some(data) = shared("data/ct-hu/dicom-jpeg2000-totalsegmentator") else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a directory");
+    let mut subject = Subject::new(Bone::Vertebra, Some(CalibrationSpec::Internal));
+    subject.label_names = Some(LabelNames::TotalSegmentator);
+    subject.level = Some(LevelChoice::All);
+    let settings = ["mesh.tet_volume_mm3=6", "load.increments=5"]
+        .map(|text| text.parse::<Assignment>().expect("a setting"));
+    let protocol = Protocol::built_in("saillard2024-vertebra").expect("a protocol");
+    let request = RunRequest {
+        ct: data.join("series"),
+        mask: Some(data.join("labels.nii.gz")),
+        plan_file: None,
+        protocol_file: None,
+        plan: Plan::resolve(&protocol, subject, &settings).expect("a plan"),
+        out: folder.path().join("result"),
+        existing: Existing::Refuse,
+        device: solver::Device::Cpu,
+    };
+    let finished = run_levels(&request, &mut Progress::silent()).expect("results");
+    let [upper, lower] = &finished.vertebrae[..] else {
+        panic!("{} vertebrae", finished.vertebrae.len());
+    };
+    assert_eq!((upper.label, lower.label), (33, 32));
+    // Exit status of a refusal by a gate.
+    let CaseEnding::Failed(refused) = &upper.ending else {
+        panic!("T11 is cut: {:?}", upper.ending);
+    };
+    assert_eq!(refused.status, 4);
+    assert!(
+        refused.error.contains("vertebra_field_of_view"),
+        "{refused:?}"
+    );
+    let CaseEnding::Ran(result) = &lower.ending else {
+        panic!("T12 is whole: {:?}", lower.ending);
+    };
+    // Between 20 and 24 mm of bone are to be seen between the two discs, 11 to 12 slices of 2 mm.
+    let height = result.bone_height_mm.expect("a height");
+    assert!((19.0..25.0).contains(&height), "{height} mm");
+    // Strengths of T12 in machines run from 1 to 8 kN (Kopperdahl 2002 and others).
+    let newtons = result.failure_load_n.expect("a load");
+    assert!((1000.0..8000.0).contains(&newtons), "{newtons} N");
+    let status = |name: &str| {
+        let check = result.checks.iter().find(|check| check.name == name);
+        check.map(|check| check.status)
+    };
+    // An osteophyte is cut, the header states an agent, and a piece of the body carries the label of T11.
+    for name in ["vertebra_field_of_view", "contrast_agent", "other_labels"] {
+        assert_eq!(status(name), Some(CheckStatus::Review), "{name}");
+    }
 }

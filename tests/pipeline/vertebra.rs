@@ -158,9 +158,8 @@ fn a_synthetic_vertebra_is_crushed_as_calculix_crushes_it() {
     }
 }
 
-/// A prism of one density between its end faces, free to widen: 1.5 % over 1.9 % of its linear load.
-#[test]
-fn a_homogeneous_bar_bears_its_yield_strain_over_the_strain() {
+/// A cube of 30 mm of one density, 200 mg/cm³.
+fn homogeneous_bar() -> VertebraCase {
     let grid = Grid {
         direction: nalgebra::Matrix3::from_diagonal(&Vector3::new(-1.0, -1.0, 1.0)),
         ..Grid::axis_aligned([44, 44, 44], [1.0; 3])
@@ -168,7 +167,7 @@ fn a_homogeneous_bar_bears_its_yield_strain_over_the_strain() {
     let inside = Volume::from_fn(grid.clone(), |v| v.iter().all(|&i| (7..37).contains(&i)));
     let labels = inside.map(|&inside| u16::from(inside));
     let density = Volume::filled(grid, 200.0f32);
-    let case = VertebraCase {
+    VertebraCase {
         // One density everywhere is refused, as it is no scan.
         accept: &["density_constant"],
         ..VertebraCase::of(
@@ -177,7 +176,13 @@ fn a_homogeneous_bar_bears_its_yield_strain_over_the_strain() {
             1,
             "density".parse().expect("a calibration"),
         )
-    };
+    }
+}
+
+/// A prism of one density between its end faces, free to widen: 1.5 % over 1.9 % of its linear load.
+#[test]
+fn a_homogeneous_bar_bears_its_yield_strain_over_the_strain() {
+    let case = homogeneous_bar();
     let result = case.run(&["mesh.kind=hex", "mesh.voxel_mm=0", "load.lateral=free_both"]);
     let ratio = plastic_over_linear(&result);
     assert!((ratio / (1.5 / 1.9) - 1.0).abs() < 0.002, "{ratio}");
@@ -185,6 +190,56 @@ fn a_homogeneous_bar_bears_its_yield_strain_over_the_strain() {
     let load = 0.015 * 611.3 * 900.0;
     let found = result.failure_load_n.expect("a load");
     assert!((found / load - 1.0).abs() < 0.002, "{found} for {load}");
+}
+
+/// Caps as stiff as the bone make one prism of bone and caps: E A / L, in hexahedra and in tetrahedra. It fails when tetrahedra of the
+/// cap get the bone's law or the other way round, when a rim of the cap is loaded, or when the caps have another size.
+#[test]
+fn caps_as_stiff_as_the_bone_lengthen_a_prism() {
+    let case = homogeneous_bar();
+    let stiffness = |settings: &[&str]| {
+        let common = [
+            "load.case=platen_compression",
+            "load.direction=model",
+            "load.lateral=free_both",
+            "load.cap_thickness_mm=10",
+            "load.cap_intrusion_mm=6",
+            "load.cap_modulus_mpa=611.3",
+            "load.displacement_percent=0.5",
+            "load.increments=1",
+            "failure.criterion=none",
+            "mesh.voxel_mm=0",
+        ];
+        case.run(&[&common, settings].concat())
+    };
+    // 30 x 30 mm, 30 mm of bone and 4 mm of cap at either end.
+    let expected = 611.3 * 900.0 / 38.0;
+    let hexahedra = stiffness(&["mesh.kind=hex"]);
+    let found = hexahedra.stiffness_n_per_mm.expect("a stiffness");
+    assert!((found / expected - 1.0).abs() < 1e-3, "{found} {expected}");
+    // Elements of 1.8 mm round the rim off: the loaded face is a band of 1 mm smaller all round, 13 % of its area.
+    let tetrahedra = stiffness(&["mesh.kind=tet10", "mesh.tet_volume_mm3=3"]);
+    let found = tetrahedra.stiffness_n_per_mm.expect("a stiffness");
+    assert!((found / expected - 1.0).abs() < 0.04, "{found} {expected}");
+    let area = |result: &RunResult, name: &str| {
+        let check = result.checks.iter().find(|check| check.name == name);
+        check.and_then(|check| check.value).expect("an area")
+    };
+    for name in ["cranial_cap_area", "caudal_cap_area"] {
+        let mm2 = area(&tetrahedra, name);
+        assert!((0.8..1.02).contains(&(mm2 / 900.0)), "{name} {mm2}");
+    }
+    // Caps a tenth as stiff, in a row with the bone: voxels and tetrahedra agree.
+    let soft = |kind: &str| {
+        let kind = format!("mesh.kind={kind}");
+        let result = stiffness(&[&kind, "mesh.tet_volume_mm3=3", "load.cap_modulus_mpa=61.13"]);
+        result.stiffness_n_per_mm.expect("a stiffness")
+    };
+    let (hexahedra, tetrahedra) = (soft("hex"), soft("tet10"));
+    assert!(
+        (tetrahedra / hexahedra - 1.0).abs() < 0.03,
+        "{tetrahedra} {hexahedra}"
+    );
 }
 
 /// L2 (density, its cortex a label of its own) and L3 (HU): coarse elements, so that it takes seconds.
