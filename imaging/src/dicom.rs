@@ -72,7 +72,7 @@ pub struct Acquisition {
     pub exposure_mas: Option<f64>,
     /// XRayTubeCurrent (0018,1151), mA.
     pub tube_current_ma: Option<f64>,
-    /// ContrastBolusAgent (0018,0010).
+    /// ContrastBolusAgent (0018,0010), or the meaning of its code (0018,0012), or its route (0018,1040).
     pub contrast_agent: Option<String>,
     /// PatientPosition (0018,5100), such as `HFS`.
     pub patient_position: Option<String>,

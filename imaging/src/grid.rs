@@ -24,9 +24,6 @@ pub struct Grid {
 
 /// Largest difference of two grids, in mm over their whole extent, that still counts as the same grid.
 pub const SAME_GRID_TOLERANCE_MM: f64 = 1e-3;
-/// And as a part of the smallest voxel edge, whichever is more: headers are rounded (texts of few digits in DICOM, single precision in
-/// NIfTI), and what one program writes of a grid is seldom what another one read. A fiftieth of a voxel moves no surface.
-pub const SAME_GRID_TOLERANCE_VOXELS: f64 = 0.02;
 
 impl Grid {
     /// An axis-aligned grid: array axes along L, P, S, first voxel centre at the world origin.
@@ -130,13 +127,16 @@ impl Grid {
     }
 
     /// Checks that `other` is the same grid: same size, and no voxel centre further apart than
-    /// [`SAME_GRID_TOLERANCE_MM`] and [`SAME_GRID_TOLERANCE_VOXELS`] allow.
+    /// [`SAME_GRID_TOLERANCE_MM`].
     ///
     /// # Errors
     /// [`Error::GridMismatch`] naming both grids.
     pub fn check_same(&self, other: &Self) -> Result<()> {
-        let edge = self.spacing_mm.into_iter().fold(f64::INFINITY, f64::min);
-        let tolerance = SAME_GRID_TOLERANCE_MM.max(SAME_GRID_TOLERANCE_VOXELS * edge);
+        self.check_within(other, SAME_GRID_TOLERANCE_MM)
+    }
+
+    /// [`Self::check_same`] with a tolerance of its own, mm.
+    pub(crate) fn check_within(&self, other: &Self, tolerance_mm: f64) -> Result<()> {
         let same = self.size == other.size
             && (0..8).all(|corner| {
                 let at = Vector3::from_fn(|axis, _| {
@@ -146,7 +146,7 @@ impl Grid {
                         0.0
                     }
                 });
-                (self.to_world(at) - other.to_world(at)).norm() <= tolerance
+                (self.to_world(at) - other.to_world(at)).norm() <= tolerance_mm
             });
         if same {
             Ok(())

@@ -4,7 +4,7 @@ use nalgebra::{Matrix3, Vector3};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::grid::Grid;
+use crate::grid::{Grid, SAME_GRID_TOLERANCE_MM};
 use crate::volume::Volume;
 
 /// A direction in the patient.
@@ -141,19 +141,25 @@ fn permutation(have: [(usize, bool); 3], want: [(usize, bool); 3]) -> ([usize; 3
     (from, flip)
 }
 
+/// Grids that differ by less than this part of a voxel edge are one for [`on_grid`]: headers are rounded (texts of few digits in DICOM,
+/// single precision in NIfTI), and what one program writes of a grid is seldom what another one read. A fiftieth of a voxel moves no surface.
+const ROUNDED_VOXELS: f64 = 0.02;
+
 /// A volume whose voxels are those of `target`, with its array axes ordered and directed as `target`'s. Programs store the same
 /// voxels in different orders: a DICOM series runs to the left and back, the NIfTI masks drawn on it often to the left and front.
 ///
 /// # Errors
 /// [`Error::GridMismatch`] naming both grids as they are stored, where their voxels are not the same.
 pub fn on_grid<T: Copy + Send + Sync>(volume: Volume<T>, target: &Grid) -> Result<Volume<T>> {
-    let turned = if target.check_same(&volume.grid).is_ok() {
+    let edge = target.spacing_mm.into_iter().fold(f64::INFINITY, f64::min);
+    let tolerance = SAME_GRID_TOLERANCE_MM.max(ROUNDED_VOXELS * edge);
+    let turned = if target.check_within(&volume.grid, tolerance).is_ok() {
         volume
     } else {
         let (from, flip) = permutation_between(&volume.grid, target);
         let turned = permuted(&volume, from, flip);
-        if target.check_same(&turned.grid).is_err() {
-            target.check_same(&volume.grid)?;
+        if target.check_within(&turned.grid, tolerance).is_err() {
+            target.check_within(&volume.grid, tolerance)?;
         }
         turned
     };

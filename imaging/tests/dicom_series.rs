@@ -4,10 +4,10 @@ mod slices;
 
 use std::path::Path;
 
-use dicom_core::value::PrimitiveValue;
+use dicom_core::value::{DataSetSequence, PrimitiveValue};
 use dicom_core::{DataElement, VR};
 use dicom_dictionary_std::{tags, uids};
-use dicom_object::open_file;
+use dicom_object::{InMemDicomObject, open_file};
 use dicom_transfer_syntax_registry::entries;
 use imaging::dicom::{self, AIR_HU, Options, list_series, patient, read_series};
 use imaging::{Image, Voxels, describe, read_image, read_volume, write_image};
@@ -197,7 +197,39 @@ fn a_faulty_series_is_refused_only_where_it_is_meant() {
     let read = read_image(&named(&sound.uid)).unwrap();
     assert_eq!(read.voxels, image(SIZE).voxels);
     refused(&named(&faulty[0].uid), &[cause, "0003.dcm"]);
+    // A fault of a file that does not say which series it is of could be a slice of any.
+    edit(&second[2], |object| {
+        object.remove_element(tags::SERIES_INSTANCE_UID);
+    });
+    refused(&named(&sound.uid), &[cause, "0003.dcm"]);
     refused(&place.join("b"), &[cause]);
+}
+
+#[test]
+fn a_contrast_agent_is_stated_as_text_code_or_route() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(&folder.path().join("a"), &axial(SIZE), 1).swap_remove(0);
+    let stated = || dicom::acquisition(&file).unwrap().unwrap().contrast_agent;
+    assert_eq!(stated(), None);
+    put(&file, tags::CONTRAST_BOLUS_ROUTE, VR::LO, "INTRAVENOUS");
+    assert_eq!(stated().as_deref(), Some("INTRAVENOUS"));
+    edit(&file, |object| {
+        let mut code = InMemDicomObject::new_empty();
+        code.put(DataElement::new(
+            tags::CODE_MEANING,
+            VR::LO,
+            PrimitiveValue::from("Iohexol"),
+        ));
+        let codes = DataSetSequence::from(vec![code]);
+        object.put(DataElement::new(
+            tags::CONTRAST_BOLUS_AGENT_SEQUENCE,
+            VR::SQ,
+            codes,
+        ));
+    });
+    assert_eq!(stated().as_deref(), Some("Iohexol"));
+    put(&file, tags::CONTRAST_BOLUS_AGENT, VR::LO, "NO");
+    assert_eq!(stated().as_deref(), Some("NO"));
 }
 
 #[test]

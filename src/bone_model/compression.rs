@@ -130,7 +130,7 @@ pub fn build(
     }
     let mut posed = Posed::new(input.density.clone(), labelled)?.cropped(options.pose.margin_mm)?;
     if options.smooth_sigma_mm > 0.0 {
-        posed.labels = smooth_labels(&posed.labels, options.smooth_sigma_mm)?;
+        posed.labels = smooth_labels(&posed.labels, options)?;
     }
     if let (Some(of_image), None) = (of_image, &options.tetrahedra) {
         endplates::move_endplates(&mut posed.labels, body_label, of_image)?;
@@ -199,18 +199,27 @@ fn clean_labels(
 }
 
 /// Gaussian of each label's 0/1 image; a voxel takes the label with the largest value if that is at
-/// least 0.5 (load-cases 3.1).
-fn smooth_labels(map: &LabelMap, sigma_mm: f64) -> Result<LabelMap> {
+/// least 0.5 (load-cases 3.1). Of one bone whose body and arch were parted by a plane it is their sum that counts, or the plane
+/// would become a groove.
+fn smooth_labels(map: &LabelMap, options: &CompressionOptions) -> Result<LabelMap> {
     let mut best = vec![0.0f32; map.data.len()];
+    let mut sum = vec![0.0f32; map.data.len()];
     let mut smooth = Volume::filled(map.grid.clone(), 0u16);
     for label in map.labels() {
         let image = map.map(|&l| f32::from(u8::from(l == label)));
-        let blurred = gaussian(&image, [sigma_mm; 3], 4.0)?;
+        let blurred = gaussian(&image, [options.smooth_sigma_mm; 3], 4.0)?;
         for (index, &value) in blurred.data.iter().enumerate() {
-            if value >= 0.5 && value > best[index] {
+            sum[index] += value;
+            if value > best[index] {
                 best[index] = value;
                 smooth.data[index] = label;
             }
+        }
+    }
+    let counts = if options.one_bone { &sum } else { &best };
+    for (label, &value) in smooth.data.iter_mut().zip(counts) {
+        if value < 0.5 {
+            *label = 0;
         }
     }
     Ok(smooth)

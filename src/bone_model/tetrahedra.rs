@@ -51,10 +51,11 @@ const ON_CAP_MM: f64 = 0.75;
 /// How far beyond the voxels that are sampled the image is continued: farther than a surface strays from its mask.
 const CONTINUED_VOXELS: usize = 4;
 
-/// Meshes the labelled bone. Pieces that do not hang on the voxels of `body_label` are left out.
+/// Meshes the labelled bone. Pieces that do not hang on the voxels of the body's label, the first, are left out; the second is
+/// that of caps, 0 where there are none, whose voxels are no image of bone.
 pub(super) fn mesh(
     mut posed: Posed,
-    body_label: u16,
+    [body_label, cap_label]: [u16; 2],
     rotation: Option<Matrix3<f64>>,
     endplates: Option<&ImageEndplates>,
     options: &TetrahedraOptions,
@@ -101,8 +102,9 @@ pub(super) fn mesh(
             .collect()
     });
     let density = if options.sampling_erosion_voxels > 0 {
+        let without_caps = posed.labels.map(|&label| label != 0 && label != cap_label);
         let inner = morph_voxels(
-            &bone,
+            &without_caps,
             -(options.sampling_erosion_voxels as i32),
             StructuringElement::Faces,
         );

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use imaging::Mask;
+use imaging::orientation::on_grid;
 use serde::{Deserialize, Serialize};
 
 use super::operators::OperatorPair;
@@ -307,9 +308,9 @@ impl Place {
                     continue;
                 };
                 // Masks on different scans of a patient are not compared.
-                if first.grid.check_same(&second.grid).is_err() {
+                let Ok(second) = on_grid(second, &first.grid) else {
                     continue;
-                }
+                };
                 let found = mask_agreement(&first, &second)?;
                 let [bone, side, level, _] = &a.said;
                 pairs.push(OperatorPair {

@@ -35,14 +35,16 @@ pub fn other_labels(map: &LabelMap, own: &[u16], body: &Mask) -> Check {
             }
         }
         let percent = |count: usize| 100.0 * count as f64 / filled.count() as f64;
+        let all = percent(counts.values().sum());
         let most = counts.into_iter().max_by_key(|&(_, count)| count);
-        Ok(most.map(|(label, count)| (label, percent(count))))
+        Ok(most.map(|(label, _)| (label, all)))
     };
     match looked() {
         Err(error) => Check::review(NAME, None, format!("not looked for: {error}")),
         Ok(None) => Check::pass(NAME, 0.0, "no other label within the body"),
         Ok(Some((label, percent))) => {
-            let reason = format!("label {label} takes {percent:.1} % of the body");
+            let reason =
+                format!("other labels, most of all {label}, take {percent:.1} % of the body");
             if percent > REVIEW_PERCENT {
                 Check::review(
                     NAME,
@@ -87,7 +89,11 @@ mod tests {
         // A slot of 6 x 30 x 6 mm: closing by 5 mm fills all but its mouth.
         let bitten = look(&map(6));
         assert_eq!(bitten.status, Status::Review, "{bitten:?}");
-        assert!(bitten.reason.contains("label 19"), "{}", bitten.reason);
+        assert!(
+            bitten.reason.contains("most of all 19"),
+            "{}",
+            bitten.reason
+        );
         let full = 100.0 * (6.0 * 30.0 * 6.0) / (40.0 * 30.0 * 24.0);
         let value = bitten.value.unwrap();
         assert!(value > 0.7 * full && value <= full, "{value} of {full}");

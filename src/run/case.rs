@@ -234,7 +234,9 @@ impl Case {
                 }
                 if let Some(body) = &self.split_body {
                     // Only the body bears the load: its arch gets a label of its own.
-                    let arch = labels.iter().max().map_or(1, |last| last.saturating_add(1));
+                    let arch = (1..u16::MAX)
+                        .find(|label| !labels.contains(label))
+                        .unwrap_or(u16::MAX);
                     for (label, &inside) in input.labels.data.iter_mut().zip(&body.data) {
                         if *label != 0 && !inside {
                             *label = arch;

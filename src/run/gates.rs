@@ -8,7 +8,7 @@ use nalgebra::Vector3;
 
 use crate::anatomy::vertebra::ENDPLATE_DEPTH_MM;
 use crate::anatomy::{Check, VertebraLandmarks};
-use crate::plan::{EndplateSource, Plan};
+use crate::plan::{EndplateSource, LoadKind, LoadSettings, Plan};
 
 /// Densities of a bone that differ by no more than this are no image of it, mg/cm³; trabecular bone alone spreads over 100.
 const CONSTANT_MG_CM3: f64 = 1.0;
@@ -19,13 +19,21 @@ const SHELL_LAYERS: usize = 3;
 const FILLED: f64 = 0.9;
 
 /// Whether the body of a vertebra is whole in the scan; a cut process carries little of a load on the endplates. Nor does what grows
-/// beyond an endplate round the disc (an osteophyte, a bridge to the next vertebra): the load is put on the endplate inside of it.
-pub fn field_of_view(whole: &Mask, body: &Mask, landmarks: Option<&VertebraLandmarks>) -> Check {
+/// beyond an endplate round the disc (an osteophyte, a bridge to the next vertebra) where the endplates themselves are loaded. A cap
+/// stands on what reaches furthest, so that under caps nothing of the body may be cut.
+pub fn field_of_view(
+    whole: &Mask,
+    body: &Mask,
+    landmarks: Option<&VertebraLandmarks>,
+    load: &LoadSettings,
+) -> Check {
     const NAME: &str = "vertebra_field_of_view";
+    let on_endplates = load.case == LoadKind::EndplateCompression;
+    // What is no farther from the plane than this is loaded.
+    let depth_mm = ENDPLATE_DEPTH_MM.max(load.cap_intrusion_mm);
     let between_endplates = |place: Vector3<f64>| {
-        landmarks.is_none_or(|found| {
-            found.cranial.above_mm(place) <= ENDPLATE_DEPTH_MM
-                && found.caudal.above_mm(place) >= -ENDPLATE_DEPTH_MM
+        landmarks.filter(|_| on_endplates).is_none_or(|found| {
+            found.cranial.above_mm(place) <= depth_mm && found.caudal.above_mm(place) >= -depth_mm
         })
     };
     let cut_body = at_the_edge(body, between_endplates);
@@ -198,6 +206,7 @@ fn commonest_around(density: &Volume<f32>, bone: &Mask) -> Option<(f32, f64)> {
 mod tests {
     use super::*;
     use crate::anatomy::Status;
+    use crate::protocol::Protocol;
     use imaging::Grid;
 
     /// A body of 36 x 30 mm from one level to another, with a wall of 3 mm round the disc from the lowest slice to it.
@@ -214,9 +223,18 @@ mod tests {
         )
     }
 
-    fn field(body: &Mask) -> Check {
+    fn load() -> LoadSettings {
+        let protocol = Protocol::built_in("saillard2024-vertebra").unwrap();
+        protocol.settings.load
+    }
+
+    fn field_under(body: &Mask, load: &LoadSettings) -> Check {
         let (landmarks, _) = VertebraLandmarks::find(body).unwrap();
-        field_of_view(body, body, Some(&landmarks))
+        field_of_view(body, body, Some(&landmarks), load)
+    }
+
+    fn field(body: &Mask) -> Check {
+        field_under(body, &load())
     }
 
     #[test]
@@ -226,10 +244,20 @@ mod tests {
         let found = field(&bridged);
         // The wall's section: 36 x 30 mm less 30 x 24 mm.
         assert_eq!((found.status, found.value), (Status::Review, Some(360.0)));
-        assert_eq!(
-            field_of_view(&bridged, &bridged, None).status,
-            Status::Refuse
-        );
+        let without = field_of_view(&bridged, &bridged, None, &load());
+        assert_eq!(without.status, Status::Refuse);
+        // What is cut lies 7.5 mm beyond the endplate. It is refused where that is loaded, or a cap would stand on it.
+        let deep = LoadSettings {
+            cap_intrusion_mm: 8.0,
+            ..load()
+        };
+        let caps = LoadSettings {
+            case: LoadKind::PlatenCompression,
+            ..load()
+        };
+        for load in [deep, caps] {
+            assert_eq!(field_under(&bridged, &load).status, Status::Refuse);
+        }
         let cut = field(&body(0, 24, false));
         assert_eq!((cut.status, cut.value), (Status::Refuse, Some(1080.0)));
         // Cut just above its endplate all the same.

@@ -252,6 +252,51 @@ fn caps_as_stiff_as_the_bone_lengthen_a_prism() {
     );
 }
 
+/// One label for the whole vertebra: caps stand on its body, not on the processes that reach beyond it. It fails when they stand on
+/// the whole.
+#[test]
+fn caps_stand_on_the_body_of_a_vertebra_under_one_label() {
+    let (patient, label) = synthetic(5, Some([1.4; 3]));
+    let case = VertebraCase::of(&patient.ct, &patient.labels, label, scanner_line(&patient));
+    let [low, high] = patient
+        .labels
+        .select(&[label])
+        .bounding_box()
+        .expect("a bone");
+    let whole_mm = (high[2] + 1 - low[2]) as f64 * 1.4;
+    let common = [
+        "mesh.kind=hex",
+        "mesh.voxel_mm=2",
+        "load.increments=1",
+        "failure.criterion=none",
+    ];
+    let on_endplates = case.run(&[&common[..], &["load.displacement_percent=0.5"]].concat());
+    let body_mm = on_endplates.bone_height_mm.expect("a height");
+    assert!(whole_mm > body_mm + 10.0, "{whole_mm} mm of {body_mm}");
+    for kind in ["hex", "tet10"] {
+        let kind = format!("mesh.kind={kind}");
+        let caps = [
+            "load.case=platen_compression",
+            "load.direction=model",
+            "load.orientation=anatomical",
+            "load.lateral=free",
+            "load.cap_thickness_mm=10",
+            "load.cap_intrusion_mm=6",
+            "load.displacement_percent=0.5",
+            "mask.smooth_sigma_mm=1",
+            "mesh.tet_volume_mm3=6",
+            &kind,
+        ];
+        let between_caps = case.run(&[&common[1..], &caps[..]].concat());
+        // From rim to rim, on voxels of 2 mm; the planes of the endplates lie in their hollows.
+        let extent_mm = between_caps.bone_height_mm.expect("a height");
+        assert!(
+            (-1.0..7.0).contains(&(extent_mm - body_mm)),
+            "{kind}: {extent_mm} of {body_mm}"
+        );
+    }
+}
+
 /// L2 (density, its cortex a label of its own) and L3 (HU): coarse elements, so that it takes seconds.
 #[test]
 fn real_vertebrae_are_meshed_and_crushed() {

@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::payload::{self, format_error, io_error};
 
 /// What a series is read from; every other element is passed over.
-const WANTED: [Tag; 52] = [
+const WANTED: [Tag; 55] = [
     tags::TRANSFER_SYNTAX_UID,
     tags::IMAGE_TYPE,
     tags::SOP_CLASS_UID,
@@ -36,6 +36,9 @@ const WANTED: [Tag; 52] = [
     tags::ACQUISITION_NUMBER,
     tags::PATIENT_POSITION,
     tags::CONTRAST_BOLUS_AGENT,
+    tags::CONTRAST_BOLUS_AGENT_SEQUENCE,
+    tags::CONTRAST_BOLUS_ROUTE,
+    tags::CODE_MEANING,
     tags::SLICE_THICKNESS,
     tags::SPACING_BETWEEN_SLICES,
     tags::KVP,

@@ -381,6 +381,18 @@ fn kernel(of: &Attributes) -> Option<String> {
         .or_else(|| of.text(tags::CONVOLUTION_KERNEL_GROUP))
 }
 
+/// The contrast agent: as a text in classic files, as codes in enhanced ones; some writers give its route alone.
+fn contrast_agent(root: &Dataset) -> Option<String> {
+    let code = || {
+        let items = root.items(tags::CONTRAST_BOLUS_AGENT_SEQUENCE);
+        let named = items.iter().find_map(|item| item.text(tags::CODE_MEANING));
+        named.or_else(|| (!items.is_empty()).then(|| "not named".to_owned()))
+    };
+    root.text(tags::CONTRAST_BOLUS_AGENT)
+        .or_else(code)
+        .or_else(|| root.text(tags::CONTRAST_BOLUS_ROUTE))
+}
+
 /// How the first frame of a file was acquired.
 fn acquisition(header: &Header) -> Acquisition {
     let root = &header.root;
@@ -407,7 +419,7 @@ fn acquisition(header: &Header) -> Acquisition {
         slice_thickness_mm: of.fact(tags::SLICE_THICKNESS),
         exposure_mas: exposure,
         tube_current_ma: of.fact(tags::X_RAY_TUBE_CURRENT),
-        contrast_agent: of.text(tags::CONTRAST_BOLUS_AGENT),
+        contrast_agent: contrast_agent(root),
         patient_position: of.text(tags::PATIENT_POSITION),
         study_date: of.text(tags::STUDY_DATE).and_then(|d| iso_date(&d)),
         acquisition_date: of

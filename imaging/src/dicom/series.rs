@@ -193,8 +193,12 @@ fn find(place: &Path) -> Result<Found> {
                 group.frames.extend(frames);
                 group.files.push(path);
             }
-            // No reason to refuse another series of the same directory.
+            // No reason to refuse another series of the same directory; but what does not say which series it is of could be a
+            // slice of any.
             Some(Content::Fault(acquisition, reason)) => {
+                if acquisition.series_uid.is_none() || acquisition.modality.is_none() {
+                    return Err(format_error(&path, reason));
+                }
                 let group = found.group(*acquisition);
                 group.fault.get_or_insert((path.clone(), reason));
                 group.files.push(path);
@@ -313,13 +317,19 @@ impl Found {
                     "{} series are here: {}; name one by its number or its UID, as in {place_name}#{}",
                     several.len(),
                     list(),
-                    named_uniquely(several[0], &summaries)
-                        .number
-                        .map_or_else(|| several[0].uid.clone(), |n| n.to_string())
+                    hint(several, &summaries)
                 ),
             )),
         }
     }
+}
+
+/// How to name a series that can be read, as an example.
+fn hint(several: &[&SeriesSummary], all: &[SeriesSummary]) -> String {
+    let sound = several.iter().find(|s| s.fault.is_none());
+    let one = sound.unwrap_or(&several[0]);
+    let number = named_uniquely(one, all).number;
+    number.map_or_else(|| one.uid.clone(), |n| n.to_string())
 }
 
 /// A summary without its number where another series has the same.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use imaging::orientation::to_ras_axes;
+use imaging::orientation::{on_grid, to_ras_axes};
 use imaging::{LabelMap, Volume};
 use serde_json::{Value, json};
 
@@ -133,8 +133,7 @@ impl RawDataset {
         let labels = imaging::read_labels(&case.labels)?;
         let mut images = vec![];
         for path in &case.images {
-            let image = imaging::read_volume(path)?;
-            image.grid.check_same(&labels.grid).map_err(|error| {
+            let image = on_grid(imaging::read_volume(path)?, &labels.grid).map_err(|error| {
                 Error::model(path, format!("not on the grid of its label map: {error}"))
             })?;
             images.push(image);

@@ -116,7 +116,14 @@ pub(super) fn between_endplates_of_tetrahedra(
 ) -> Result<BoneModel> {
     let turn = rotation(landmarks, options)?;
     let landmarks = landmarks.context("compression of the endplates needs the landmarks")?;
-    let meshed = tetrahedra::mesh(posed, body_label, turn, endplates, tetrahedra, &mut checks)?;
+    let meshed = tetrahedra::mesh(
+        posed,
+        [body_label, 0],
+        turn,
+        endplates,
+        tetrahedra,
+        &mut checks,
+    )?;
     let up = Vector3::from(
         meshed
             .bone

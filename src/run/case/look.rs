@@ -134,7 +134,8 @@ impl Case {
         let main = largest_component(body, Connectivity::Faces);
         let found = VertebraLandmarks::find(&main);
         let landmarks = found.as_ref().ok().map(|(found, _)| found);
-        self.add(gates::field_of_view(whole, &main, landmarks));
+        let load = &plan.settings.load;
+        self.add(gates::field_of_view(whole, &main, landmarks, load));
         self.add(labels::other_labels(
             &self.labels,
             &plan.subject.label,
