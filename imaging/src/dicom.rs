@@ -23,14 +23,14 @@ mod geometry;
 mod pixels;
 mod repair;
 mod series;
+mod summary;
 mod syntax;
 mod write;
 
 use std::path::Path;
 
-pub use self::series::{
-    Series, SeriesSummary, describe, is_dicom, list_series, patient, read_series,
-};
+pub use self::series::{Series, describe, is_dicom, list_series, patient, read_series};
+pub use self::summary::SeriesSummary;
 pub use self::write::{SliceFacts, write_series};
 
 /// What padding below it becomes, HU: the lowest value of the 12-bit scale of CT, which scanners

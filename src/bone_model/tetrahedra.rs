@@ -320,16 +320,17 @@ impl Meshed {
         })
     }
 
-    /// The nodes of the flat outer face of a cap of elements with this label: triangles that face along `outward` (model frame) and
-    /// lie within `depth_mm` of the plane through a point with a normal (world). The second value is their area, mm².
+    /// The nodes of the flat outer face of a cap of elements with this label: triangles that lie within `depth_mm` of the plane through
+    /// a point (world, mm) and face along its unit normal (world). The second value is their area, mm².
     pub fn flat_face_nodes(
         &self,
         name: &str,
         label: u16,
-        outward: Vector3<f64>,
         [point, normal]: [Vector3<f64>; 2],
         depth_mm: f64,
     ) -> Result<(NodeSet, f64)> {
+        let outward = self.bone.mesh.frame().direction_to_model(normal.into());
+        let outward = Vector3::from(outward);
         let near_plane = self.near(|world| (world - point).dot(&normal).abs() <= depth_mm);
         self.facing_nodes(name, label, outward, |_, face| {
             face.iter().all(|&node| near_plane[node as usize])

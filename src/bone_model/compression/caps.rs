@@ -49,7 +49,6 @@ pub(super) fn between_caps_of_tetrahedra(
         &mut checks,
     )?;
     let up: Vector3<f64> = grid.direction.column(2).into();
-    let up_in_model = Vector3::from(meshed.bone.mesh.frame().direction_to_model(up.into()));
     let mut face = |name: &str, cap: &Cap, sign: f64| {
         let middle = [0, 1].map(|axis| (grid.size[axis] / 2) as f64);
         let layer = cap.face_layer as f64 + 0.5 * sign;
@@ -57,9 +56,7 @@ pub(super) fn between_caps_of_tetrahedra(
             grid.to_world(Vector3::new(middle[0], middle[1], layer)),
             up * sign,
         ];
-        let outward = up_in_model * sign;
-        let (nodes, area) =
-            meshed.flat_face_nodes(name, cap_label, outward, plane, FACE_VOXELS * h)?;
+        let (nodes, area) = meshed.flat_face_nodes(name, cap_label, plane, FACE_VOXELS * h)?;
         let drawn = (cap.voxels.iter())
             .filter(|&&voxel| grid.voxel(voxel)[2] == cap.face_layer)
             .count() as f64
@@ -95,7 +92,7 @@ pub(super) fn between_caps_of_tetrahedra(
     }
     let extent_mm = (upper.bone_layer + 1 - lower.bone_layer) as f64 * h;
     let distance_mm = extent_mm + 2.0 * (options.caps.thickness_mm - options.caps.intrusion_mm);
-    let down = (-up_in_model).into();
+    let down = meshed.bone.mesh.frame().direction_to_model((-up).into());
     let mut model = compress(
         meshed.bone,
         loaded,
