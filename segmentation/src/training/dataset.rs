@@ -130,13 +130,21 @@ impl RawDataset {
     /// # Errors
     /// Those of reading; [`Error::Model`] for grids that differ and labels without a name.
     pub fn read(&self, case: &RawCase) -> Result<(Vec<Volume<f32>>, LabelMap)> {
-        let labels = imaging::read_labels(&case.labels)?;
-        let mut images = vec![];
+        let mut labels = imaging::read_labels(&case.labels)?;
+        let mut images: Vec<Volume<f32>> = vec![];
         for path in &case.images {
-            let image = on_grid(imaging::read_volume(path)?, &labels.grid).map_err(|error| {
+            let image = imaging::read_volume(path)?;
+            let off = |error: imaging::Error| {
                 Error::model(path, format!("not on the grid of its label map: {error}"))
-            })?;
-            images.push(image);
+            };
+            // The order of the axes is the scan's: prediction sees no label map.
+            images.push(match images.first() {
+                Some(first) => on_grid(image, &first.grid).map_err(off)?,
+                None => {
+                    labels = on_grid(labels, &image.grid).map_err(off)?;
+                    image
+                }
+            });
         }
         if let Some(label) = labels
             .labels()
@@ -527,5 +535,56 @@ impl Samples for Patches {
             image: made.image,
             weights: vec![],
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use imaging::orientation::{parse_axis_code, reorient};
+    use imaging::{Grid, write_volume};
+
+    use super::*;
+
+    /// A label map and a second channel whose axes run otherwise come in the order of the first channel, in which the network will see
+    /// a scan.
+    #[test]
+    fn a_case_has_the_axes_of_its_scan() {
+        let folder = tempfile::tempdir().unwrap();
+        let grid = Grid::axis_aligned([4, 3, 2], [0.7, 0.8, 1.5]);
+        let scan = Volume::from_fn(grid.clone(), |[i, j, k]| (i + 10 * j + 100 * k) as f32);
+        let map = scan.map(|&value| u16::from(value > 100.0));
+        let turned = parse_axis_code("SRA").unwrap();
+        let path = |name: &str| folder.path().join(name);
+        write_volume(&path("scan.nii"), &scan).unwrap();
+        write_volume(&path("second.nii"), &reorient(&scan, turned).unwrap()).unwrap();
+        write_volume(&path("map.nii"), &reorient(&map, turned).unwrap()).unwrap();
+        let data = RawDataset {
+            json: Value::Null,
+            channels: vec!["CT".into(), "CT".into()],
+            names: BTreeMap::from([(1, "bone".into())]),
+            reader: Reader::AsStored,
+            cases: Vec::new(),
+        };
+        let case = RawCase {
+            name: "case".into(),
+            images: vec![path("scan.nii"), path("second.nii")],
+            labels: path("map.nii"),
+        };
+        let (images, labels) = data.read(&case).unwrap();
+        for image in &images {
+            image.grid.check_same(&grid).unwrap();
+            assert_eq!(image.data, scan.data);
+        }
+        assert_eq!(labels.data, map.data);
+        // Another grid is refused as before.
+        let mut other = map;
+        other.grid.origin_mm.x += 0.7;
+        std::fs::remove_file(path("map.nii")).unwrap();
+        write_volume(&path("map.nii"), &other).unwrap();
+        let refused = data.read(&case).unwrap_err().to_string();
+        assert!(
+            refused.contains("not on the grid of its label map"),
+            "{refused}"
+        );
     }
 }
