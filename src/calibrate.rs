@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use calibration::fit::{Check, CheckStatus};
 use calibration::{
-    Calibration, Phantom, Rod, RodCentres, TissueRegions, find_rods, measure_at_centres,
-    measure_labels, measure_tissues,
+    Calibration, Phantom, Rod, RodCentres, Tissue, TissueRegions, find_rods, measure_at_centres,
+    measure_labels, measure_tissues, measure_tissues_drawn, two_point,
 };
 use imaging::Volume;
 use imaging::dicom::Acquisition;
@@ -38,6 +38,17 @@ pub fn for_subject(
         .with_help("leave them out, or calibrate with phantom:MODEL")
         .into());
     }
+    let by_tissues = matches!(
+        spec,
+        CalibrationSpec::Internal { .. } | CalibrationSpec::TwoTissues { .. }
+    );
+    if !by_tissues && subject.tissues.is_some() {
+        return Err(Failure::usage(format!(
+            "--tissues belongs to an internal calibration, and the calibration is {spec}"
+        ))
+        .with_help("leave it out, or calibrate with internal")
+        .into());
+    }
     match spec {
         CalibrationSpec::File(path) => Calibration::read(path).context("the calibration"),
         CalibrationSpec::Line {
@@ -61,7 +72,10 @@ pub fn for_subject(
                 }
             }
         }
-        CalibrationSpec::Internal => internal(ct).map(|(calibration, _)| calibration),
+        CalibrationSpec::Internal { .. } | CalibrationSpec::TwoTissues { .. } => {
+            let drawn = subject.tissues.as_deref().map(Path::new);
+            internal(spec, drawn, ct).map(|(calibration, _)| calibration)
+        }
     }
 }
 
@@ -132,18 +146,47 @@ fn asynchronous(patient: Option<&Acquisition>, phantom: Option<&Acquisition>) ->
     }
 }
 
-/// Calibrates a scan by the patient's own tissues; also says where they were found.
+/// Calibrates a scan by the patient's own tissues, found in it or drawn in a label map; also says where they are.
 ///
 /// # Errors
-/// Where the scan does not hold enough of them.
-pub fn internal(ct: &Volume<f32>) -> anyhow::Result<(Calibration, TissueRegions)> {
-    let regions = measure_tissues(ct)
-        .context("the patient's tissues")
-        .kind(Kind::Input)?;
-    let calibration = Calibration::internal(&regions.samples)
+/// Where the scan does not hold enough of them, a tissue that is named was not found, or the map is refused.
+pub fn internal(
+    spec: &CalibrationSpec,
+    drawn: Option<&Path>,
+    ct: &Volume<f32>,
+) -> anyhow::Result<(Calibration, TissueRegions)> {
+    let without: &[Tissue] = match spec {
+        CalibrationSpec::Internal { without } => without,
+        _ => &[],
+    };
+    let mut regions = match drawn {
+        None => measure_tissues(ct)
+            .context("the patient's tissues")
+            .kind(Kind::Input)?,
+        Some(path) => {
+            let labels = imaging::read_labels(path)
+                .and_then(|labels| on_grid(labels, &ct.grid))
+                .with_context(|| format!("the tissues of {}", path.display()))
+                .kind(Kind::Input)?;
+            measure_tissues_drawn(ct, &labels)
+                .with_context(|| format!("the tissues of {}", path.display()))
+                .kind(Kind::Input)?
+        }
+    };
+    for tissue in without {
+        regions.leave_out(*tissue).kind(Kind::Input)?;
+    }
+    let calibration = match spec {
+        CalibrationSpec::TwoTissues {
+            densities_mg_cm3,
+            basis,
+        } => two_point(&regions.samples, *densities_mg_cm3, (*basis).into()),
+        _ => Calibration::internal(&regions.samples),
+    };
+    let calibration = calibration
         .context("the internal calibration")
         .kind(Kind::Input)
-        .help("calibrate with phantom:MODEL, line:SLOPE,INTERCEPT or file:calibration.json")?;
+        .help("calibrate with phantom:MODEL, line:SLOPE,INTERCEPT or file:calibration.json, or draw the tissues (--tissues)")?;
     Ok((calibration, regions))
 }
 

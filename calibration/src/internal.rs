@@ -25,8 +25,13 @@
 //!
 //! # Regions
 //! [`measure_tissues`] finds them; see there. Blood is not looked for: telling the aorta from bowel needs a
-//! segmentation. A scan of other tissues, or with contrast agent, is not noticed except by the ranges of
-//! [`Tissue::plausible_hu`].
+//! segmentation. [`measure_tissues_drawn`] takes it, and any other tissue, from a label map. A scan of other
+//! tissues, or with contrast agent, is not noticed except by the ranges of [`Tissue::plausible_hu`].
+//!
+//! # Error
+//! The regression has no error of its own that would mean anything: its tissues are not points of one line with noise, and the
+//! energy is searched for. What the calibration owes to any one tissue shows when that is left out
+//! ([`Calibration::without_tissue`]).
 //!
 //! The fat/air line of O. N. Diagnostics (Lee et al. 2017, Bone 103:325) goes through two tissues and the
 //! mean densities that a population has for them; those are not published. [`two_point`] draws such a line
@@ -42,7 +47,7 @@ use crate::error::{Error, Result};
 use crate::fit::{Calibration, Check, CheckStatus, Method, R2_REFUSE, R2_REVIEW};
 use crate::rods::Rod;
 use attenuation::Tables;
-pub use regions::{TissueRegions, measure_tissues};
+pub use regions::{TissueRegions, measure_tissues, measure_tissues_drawn};
 
 /// Fewest tissues of a calibration (Michalski 2020).
 pub const LEAST_TISSUES: usize = 3;
@@ -96,6 +101,20 @@ impl Tissue {
             Self::CorticalBone => [950.0, 1450.0],
             Self::Muscle => [-5.0, 65.0],
         }
+    }
+}
+
+impl std::str::FromStr for Tissue {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|tissue| tissue.name() == name)
+            .ok_or_else(|| {
+                let names = Self::ALL.map(Self::name).join(", ");
+                format!("`{name}` is no tissue; tissues are {names}")
+            })
     }
 }
 
@@ -265,6 +284,54 @@ impl Calibration {
     }
 }
 
+impl Calibration {
+    /// An internal calibration again, without one of its tissues: how much it owes to that one.
+    ///
+    /// # Errors
+    /// [`Error::Fit`] unless this is an internal calibration of which the tissue is one; else as [`Calibration::internal`].
+    pub fn without_tissue(&self, tissue: Tissue) -> Result<Self> {
+        if self.method != Method::Internal {
+            return Err(Error::Fit(
+                "only an internal calibration has tissues to leave out".into(),
+            ));
+        }
+        let mut samples = self.tissue_samples();
+        let found = samples.len();
+        samples.retain(|sample| sample.tissue != tissue);
+        if samples.len() == found {
+            return Err(not_among(tissue, &samples));
+        }
+        Self::internal(&samples)
+    }
+
+    /// The tissues that an internal calibration or a line through two tissues rests on; none for any other.
+    pub fn tissue_samples(&self) -> Vec<TissueSample> {
+        if !matches!(self.method, Method::Internal | Method::TwoPoint) {
+            return Vec::new();
+        }
+        let sample = |rod: &Rod| {
+            Some(TissueSample {
+                tissue: rod.name.parse().ok()?,
+                hu_mean: rod.hu_mean,
+                hu_sd: rod.hu_sd,
+                voxels: rod.voxels,
+                centre_mm: rod.centre_mm,
+            })
+        };
+        self.rods.iter().filter_map(sample).collect()
+    }
+}
+
+/// The error of a tissue that was not found.
+pub(crate) fn not_among(tissue: Tissue, samples: &[TissueSample]) -> Error {
+    let names: Vec<_> = samples.iter().map(|s| s.tissue.name()).collect();
+    Error::Fit(format!(
+        "{} is not among the tissues found ({})",
+        tissue.name(),
+        names.join(", ")
+    ))
+}
+
 fn rods(samples: &[TissueSample], reference: impl Fn(f64) -> f64) -> Vec<Rod> {
     samples
         .iter()
@@ -280,18 +347,22 @@ fn rods(samples: &[TissueSample], reference: impl Fn(f64) -> f64) -> Vec<Rod> {
         .collect()
 }
 
-/// The line through two tissues of known density, mg/cm³ of `kind`: air and fat, or air and blood, with the
+/// The line through two of the tissues measured, of known density, mg/cm³ of `kind`: air and fat, or air and blood, with the
 /// densities that a population scanned with a phantom has for them.
 ///
 /// # Errors
-/// [`Error::Fit`] unless density rises with CT number.
+/// [`Error::Fit`] where one of them was not measured, and unless density rises with CT number.
 pub fn two_point(
-    samples: [&TissueSample; 2],
-    densities_mg_cm3: [f64; 2],
+    samples: &[TissueSample],
+    densities_mg_cm3: [(Tissue, f64); 2],
     kind: DensityKind,
 ) -> Result<Calibration> {
-    let [a, b] = samples;
-    let [low, high] = densities_mg_cm3;
+    let measured = |tissue: Tissue| {
+        let found = samples.iter().find(|sample| sample.tissue == tissue);
+        found.ok_or_else(|| not_among(tissue, samples))
+    };
+    let [(one, low), (other, high)] = densities_mg_cm3;
+    let (a, b) = (measured(one)?, measured(other)?);
     let slope = (high - low) / (b.hu_mean - a.hu_mean);
     if !(slope.is_finite() && slope > 0.0) {
         return Err(Error::Fit(format!(
@@ -310,7 +381,8 @@ pub fn two_point(
         status: CheckStatus::Review,
         value: Some(2.0),
         reason: format!(
-            "two tissues always lie on a line, and both are thinner than bone: densities above {high:.0} mg/cm3 are extrapolated"
+            "two tissues always lie on a line, by densities that were given: those above {:.0} mg/cm3 are extrapolated",
+            low.max(high)
         ),
     }];
     line.checks.extend([a, b].map(plausible));

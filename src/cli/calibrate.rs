@@ -9,7 +9,7 @@ use super::Globals;
 use crate::calibrate::{by_phantom, internal};
 use crate::exit::Failure;
 use crate::output_dir::{check_file, write_file, write_file_with};
-use crate::plan::RodSource;
+use crate::plan::{CalibrationSpec, RodSource};
 use crate::report::{CalibrationFigure, CheckStatus, status_word};
 
 /// Calibrate a CT scan: from CT number to density
@@ -27,15 +27,29 @@ pub struct CalibrateArgs {
     /// The phantom's rods: a label map with one value per rod, or a .toml with their centres (left out: found)
     #[arg(long, value_name = "LABELS|CENTRES", requires = "phantom")]
     rods: Option<RodSource>,
-    /// Calibrate by the patient's own tissues
-    #[arg(long, conflicts_with = "phantom")]
-    internal: bool,
+    /// Calibrate by the patient's own tissues: all that are found, those but some (without=TISSUE[+TISSUE]), or by a line through two
+    /// of known densities (TISSUE=DENSITY,TISSUE=DENSITY[,BASIS], mg/cm³)
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "", conflicts_with = "phantom")]
+    internal: Option<String>,
+    /// The tissues: a label map of 1 adipose, 2 air, 3 blood, 4 cortical bone, 5 muscle (those not in it are found)
+    #[arg(long, value_name = "LABELS", requires = "internal")]
+    tissues: Option<PathBuf>,
     /// The calibration; a figure of what was found is put beside it
     #[arg(long, value_name = "calibration.json")]
     out: PathBuf,
     /// Replace an existing result
     #[arg(long)]
     overwrite: bool,
+}
+
+/// The calibration that `--internal[=HOW]` asks for.
+fn by_tissues(how: &str) -> anyhow::Result<CalibrationSpec> {
+    let text = match how {
+        "" => "internal".to_owned(),
+        how => format!("internal:{how}"),
+    };
+    text.parse()
+        .map_err(|reason: String| Failure::usage(format!("--internal: {reason}")).into())
 }
 
 impl CalibrateArgs {
@@ -46,6 +60,7 @@ impl CalibrateArgs {
                 .with_help("name a file such as calibration.json")
                 .into());
         }
+        let spec = self.internal.as_deref().map(by_tissues).transpose()?;
         check_file(&self.out, self.overwrite)?;
         check_file(&figure_file, self.overwrite)?;
         let scan = crate::ct::read(&self.ct, self.repair).context("the CT")?;
@@ -53,10 +68,14 @@ impl CalibrateArgs {
             globals.say(format!("the CT: {note}"));
         }
         let ct = scan.volume;
-        let (mut calibration, tissues) = match self.phantom.as_deref().filter(|_| !self.internal) {
-            Some(model) => (by_phantom(model, self.rods.as_ref(), &ct)?, None),
-            None => {
-                let (calibration, regions) = internal(&ct)?;
+        let (mut calibration, tissues) = match (&spec, &self.phantom) {
+            (None, Some(model)) => (by_phantom(model, self.rods.as_ref(), &ct)?, None),
+            (spec, _) => {
+                let all = CalibrationSpec::Internal {
+                    without: Vec::new(),
+                };
+                let spec = spec.as_ref().unwrap_or(&all);
+                let (calibration, regions) = internal(spec, self.tissues.as_deref(), &ct)?;
                 (calibration, Some(regions.labels))
             }
         };

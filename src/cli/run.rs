@@ -22,6 +22,10 @@ pub struct RunOptions {
     /// The phantom's rods: a label map with one value per rod, or a .toml with their centres
     #[arg(long, value_name = "LABELS|CENTRES")]
     rods: Option<RodSource>,
+    /// The patient's tissues for an internal calibration: a label map of 1 adipose, 2 air, 3 blood, 4 cortical bone, 5 muscle (those
+    /// not in it are found)
+    #[arg(long, value_name = "LABELS")]
+    tissues: Option<PathBuf>,
     /// Scan of an asynchronous phantom
     #[arg(long, value_name = "SCAN")]
     phantom_ct: Option<PathBuf>,
@@ -55,6 +59,9 @@ impl RunOptions {
             subject.morph = morph.unwrap_or(subject.morph);
             if self.rods.is_some() {
                 subject.rods.clone_from(&self.rods);
+            }
+            if let Some(path) = &self.tissues {
+                subject.tissues = Some(path.display().to_string());
             }
             if let Some(path) = &self.phantom_ct {
                 subject.phantom_ct = Some(path.display().to_string());

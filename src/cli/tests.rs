@@ -559,12 +559,45 @@ fn calibrate_writes_line_and_figure() {
     assert!(ending.help.unwrap().contains("--rods"));
     assert_eq!(Ending::of(&calibrate("--internal").unwrap_err()).status, 3);
 
+    // All the tissues drawn, nothing is looked for: the line through two of them is (HU - 135) 0.8 + 100.
+    let tissues = labels.map(|label| [0u16, 1, 4][usize::from(*label)]);
+    let [air, muscle] = [[30, 2], [30, 38]];
+    let tissues = imaging::Volume::from_fn(tissues.grid.clone(), |[i, j, k]| {
+        let near = |[x, y]: [usize; 2]| i.abs_diff(x) < 3 && j.abs_diff(y) < 2;
+        match tissues.at(i, j, k) {
+            0 if near(air) => 2,
+            0 if near(muscle) => 5,
+            label => label,
+        }
+    });
+    imaging::write_volume(&path("tissues.nii.gz"), &tissues).unwrap();
+    let drawn = format!("--tissues {}", path("tissues.nii.gz").display());
+    calibrate(&format!(
+        "--internal=adipose=100,cortical_bone=800 {drawn} --overwrite"
+    ))
+    .unwrap();
+    let json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(path("calibration.json")).unwrap()).unwrap();
+    assert!((json["slope_mg_cm3_per_hu"].as_f64().unwrap() - 0.8).abs() < 1e-6);
+    assert!((json["intercept_mg_cm3"].as_f64().unwrap() + 8.0).abs() < 1e-4);
+    assert_eq!(json["method"], "two_point");
+    for (how, status, said) in [
+        ("=adipose=100,blood=800", 3, "blood is not among"),
+        ("=without=blood", 3, "blood is not among"),
+        ("=without=bone", 2, "tissues are adipose"),
+    ] {
+        let line = format!("--internal{how} {drawn} --overwrite");
+        let ending = Ending::of(&calibrate(&line).unwrap_err());
+        assert_eq!(ending.status, status, "{}", ending.error);
+        assert!(ending.error.contains(said), "{}", ending.error);
+    }
+
     let slope = || {
         let text = std::fs::read(path("calibration.json")).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
         json["slope_mg_cm3_per_hu"].as_f64().unwrap()
     };
-    calibrate(&phantom).unwrap();
+    calibrate(&format!("{phantom} --overwrite")).unwrap();
     assert!((slope() - 0.8).abs() < 1e-3, "found: {}", slope());
     calibrate(&format!("{phantom} {rods} --overwrite")).unwrap();
     let json: serde_json::Value =

@@ -123,6 +123,7 @@ impl CohortCase {
         paths.extend(request.plan_file.clone());
         paths.extend(request.protocol_file.clone());
         paths.extend(subject.rods.as_ref().map(|rods| rods.path().to_owned()));
+        paths.extend(subject.tissues.as_ref().map(PathBuf::from));
         paths.extend(subject.phantom_ct.as_ref().map(PathBuf::from));
         match &subject.calibration {
             Some(CalibrationSpec::File(path)) => paths.push(path.clone()),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use calibration::Tissue;
 use serde::{Deserialize, Serialize};
 
 use super::choice::Basis;
@@ -29,13 +30,22 @@ pub enum CalibrationSpec {
     },
     /// A phantom scanned with, or beside, the patient: a name or a definition file.
     Phantom(String),
-    /// By the patient's own tissues.
-    Internal,
+    /// By the patient's own tissues, those left out excepted.
+    Internal {
+        /// Tissues that are not to count although they are found.
+        without: Vec<Tissue>,
+    },
+    /// By the line through two of the patient's tissues, whose densities are known.
+    TwoTissues {
+        /// The tissues and their densities, mg/cm³.
+        densities_mg_cm3: [(Tissue, f64); 2],
+        /// What the density is equivalent to.
+        basis: Basis,
+    },
 }
 
 /// Forms that `--calibration` takes, for help texts and errors.
-pub const CALIBRATION_FORMS: &str =
-    "file:calibration.json, line:SLOPE,INTERCEPT[,BASIS], density[:BASIS], phantom:MODEL, internal";
+pub const CALIBRATION_FORMS: &str = "file:calibration.json, line:SLOPE,INTERCEPT[,BASIS], density[:BASIS], phantom:MODEL, internal, internal:without=TISSUE[+TISSUE], internal:TISSUE=DENSITY,TISSUE=DENSITY[,BASIS]";
 
 impl std::str::FromStr for CalibrationSpec {
     type Err = String;
@@ -55,7 +65,13 @@ impl std::str::FromStr for CalibrationSpec {
                 basis: basis.parse()?,
             }),
             ("phantom", Some(model)) if !model.is_empty() => Ok(Self::Phantom(model.into())),
-            ("internal", None) => Ok(Self::Internal),
+            ("internal", None) => Ok(Self::Internal {
+                without: Vec::new(),
+            }),
+            ("internal", Some(rest)) => match rest.strip_prefix("without=") {
+                Some(list) => without(list),
+                None => two_tissues(rest),
+            },
             ("file" | "line" | "phantom", _) => Err(format!(
                 "`{form}:` needs a value; forms are {CALIBRATION_FORMS}"
             )),
@@ -77,12 +93,7 @@ fn line(list: &str) -> Result<CalibrationSpec, String> {
             ));
         }
     };
-    let [slope, intercept] = line.map(|number| {
-        numbers(number).and_then(|found| match found[..] {
-            [value] => Ok(value),
-            _ => Err(format!("`{number}` is not a number")),
-        })
-    });
+    let [slope, intercept] = line.map(one_number);
     let (slope, intercept) = (slope?, intercept?);
     if slope <= 0.0 {
         return Err(format!(
@@ -93,6 +104,51 @@ fn line(list: &str) -> Result<CalibrationSpec, String> {
         slope,
         intercept,
         basis,
+    })
+}
+
+fn without(list: &str) -> Result<CalibrationSpec, String> {
+    let mut without: Vec<Tissue> = Vec::new();
+    for name in list.split('+').map(str::trim) {
+        let tissue = name.parse()?;
+        if without.contains(&tissue) {
+            return Err(format!("internal:without= names {name} twice"));
+        }
+        without.push(tissue);
+    }
+    Ok(CalibrationSpec::Internal { without })
+}
+
+fn two_tissues(list: &str) -> Result<CalibrationSpec, String> {
+    let forms = || {
+        format!(
+            "internal: takes without=TISSUE[+TISSUE] or TISSUE=DENSITY,TISSUE=DENSITY[,BASIS] with densities in mg/cm³; found `{list}`"
+        )
+    };
+    let parts: Vec<&str> = list.split(',').map(str::trim).collect();
+    let (pair, basis) = match parts[..] {
+        [one, other] => ([one, other], Basis::K2hpo4),
+        [one, other, basis] => ([one, other], basis.parse()?),
+        _ => return Err(forms()),
+    };
+    let [one, other] = pair.map(|part| {
+        let (name, number) = part.split_once('=').ok_or_else(forms)?;
+        Ok::<_, String>((name.trim().parse::<Tissue>()?, one_number(number)?))
+    });
+    let densities_mg_cm3 = [one?, other?];
+    if densities_mg_cm3[0].0 == densities_mg_cm3[1].0 {
+        return Err(format!("internal: names one tissue twice in `{list}`"));
+    }
+    Ok(CalibrationSpec::TwoTissues {
+        densities_mg_cm3,
+        basis,
+    })
+}
+
+fn one_number(text: &str) -> Result<f64, String> {
+    numbers(text).and_then(|found| match found[..] {
+        [value] => Ok(value),
+        _ => Err(format!("`{text}` is not a number")),
     })
 }
 
@@ -107,7 +163,20 @@ impl std::fmt::Display for CalibrationSpec {
             } => write!(f, "line:{slope},{intercept},{basis}"),
             Self::Density { basis } => write!(f, "density:{basis}"),
             Self::Phantom(model) => write!(f, "phantom:{model}"),
-            Self::Internal => f.write_str("internal"),
+            Self::Internal { without } if without.is_empty() => f.write_str("internal"),
+            Self::Internal { without } => {
+                let names: Vec<&str> = without.iter().map(|tissue| tissue.name()).collect();
+                write!(f, "internal:without={}", names.join("+"))
+            }
+            Self::TwoTissues {
+                densities_mg_cm3: [(one, low), (other, high)],
+                basis,
+            } => write!(
+                f,
+                "internal:{}={low},{}={high},{basis}",
+                one.name(),
+                other.name()
+            ),
         }
     }
 }
@@ -192,6 +261,18 @@ mod tests {
             ("phantom:mindways-model3-ct", "phantom:mindways-model3-ct"),
             ("phantom:C:/x/my.toml", "phantom:C:/x/my.toml"),
             ("internal", "internal"),
+            (
+                "internal:without=muscle+blood",
+                "internal:without=muscle+blood",
+            ),
+            (
+                "internal: air=-1060, adipose=-85.5",
+                "internal:air=-1060,adipose=-85.5,k2hpo4",
+            ),
+            (
+                "internal:air=-1060,blood=20,ha",
+                "internal:air=-1060,blood=20,ha",
+            ),
         ] {
             let spec = parse(text).unwrap();
             assert_eq!(spec.to_string(), back);
@@ -211,7 +292,15 @@ mod tests {
             ("line:0.8,nan", "`nan`"),
             ("density:bone", "k2hpo4, ha, ash"),
             ("phantom:", "needs a value"),
-            ("internal:x", "forms are"),
+            ("internal:", "without=TISSUE"),
+            ("internal:x", "without=TISSUE"),
+            ("internal:x,y", "without=TISSUE"),
+            ("internal:fat=-85,air=-1060", "tissues are adipose, air"),
+            ("internal:air=-1060,adipose=low", "`low`"),
+            ("internal:air=-1060,air=-1050", "twice"),
+            ("internal:air=-1060,adipose=-85,bone", "k2hpo4, ha, ash"),
+            ("internal:without=", "is no tissue"),
+            ("internal:without=air+air", "twice"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");

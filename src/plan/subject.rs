@@ -74,6 +74,9 @@ pub struct Subject {
     /// Where the phantom's rods are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rods: Option<RodSource>,
+    /// Label map of the patient's tissues, where they are drawn and not found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tissues: Option<String>,
     /// Scan of an asynchronous phantom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phantom_ct: Option<String>,
@@ -122,6 +125,7 @@ impl Subject {
             label: Vec::new(),
             calibration,
             rods: None,
+            tissues: None,
             phantom_ct: None,
             repair: false,
             model: None,

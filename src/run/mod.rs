@@ -269,6 +269,9 @@ pub(crate) fn provenance(
     if let Some(rods) = &subject.rods {
         provenance.add_input("rods", rods.path())?;
     }
+    if let Some(path) = &subject.tissues {
+        provenance.add_input("tissues", Path::new(path))?;
+    }
     if let Some(path) = &subject.phantom_ct {
         provenance.add_input("phantom_ct", Path::new(path))?;
         // Another voltage or kernel than the patient's scan shows here.

@@ -3,12 +3,15 @@
 //! One factor at a time; everything else stays as the plan has it. The amounts stand here and nowhere else; they go into the
 //! `plan.toml` of the sweep.
 
-use calibration::Calibration;
+use calibration::{Calibration, Tissue};
 use nalgebra::{Rotation3, Vector3};
 use serde::{Deserialize, Serialize};
 
+use calibration::internal::LEAST_TISSUES;
+
 use crate::plan::{
-    Assignment, Bone, Direction, LoadKind, MeshKind, MorphUnit, Orientation, Plan, Softening,
+    Assignment, Bone, CalibrationSpec, Direction, LoadKind, MeshKind, MorphUnit, Orientation, Plan,
+    Softening,
 };
 
 crate::plan::choice! {
@@ -73,6 +76,8 @@ pub enum Change {
         /// mg/cm³.
         intercept: f64,
     },
+    /// An internal calibration, without this tissue.
+    WithoutTissue(Tissue),
 }
 
 /// A factor of one case.
@@ -140,7 +145,12 @@ fn variants(factor: Factor, case: &Case) -> (String, Found) {
                     .to_vec())
             },
         ),
-        Factor::Calibration => ("line as fitted".into(), lines(case.calibration)),
+        Factor::Calibration => match &plan.subject.calibration {
+            Some(CalibrationSpec::Internal { .. }) => {
+                ("all tissues".into(), tissues(case.calibration))
+            }
+            _ => ("line as fitted".into(), lines(case.calibration)),
+        },
         Factor::Conversion => words(
             "density.conversion",
             &settings.density.conversion,
@@ -284,6 +294,23 @@ fn lines(calibration: &Calibration) -> Found {
             },
         })
         .to_vec())
+}
+
+/// An internal calibration without each of its tissues in turn: it has no standard errors that mean anything
+/// ([`calibration::internal`]), but what it owes to any one tissue can be seen.
+fn tissues(calibration: &Calibration) -> Found {
+    let found = calibration.tissue_samples();
+    if found.len() <= LEAST_TISSUES {
+        return Err(format!(
+            "the calibration rests on {} tissues, and none of them can be left out",
+            found.len()
+        ));
+    }
+    let without = |tissue: Tissue| Variant {
+        setting: format!("without {}", tissue.name().replace('_', " ")),
+        change: Change::WithoutTissue(tissue),
+    };
+    Ok(found.iter().map(|sample| without(sample.tissue)).collect())
 }
 
 /// Published pairs of stiffness and strength for the bone.

@@ -284,19 +284,9 @@ fn run_factors(
                     let plan = base.plan.clone().with(settings);
                     plan.and_then(|plan| plan.check_available().map(|()| plan))
                 }
-                Change::Line { slope, intercept } => {
-                    let kind = scan.calibration.kind;
-                    let line = Calibration::line(*slope, *intercept, kind).kind(Kind::Input);
-                    line.map(|line| {
-                        let mut plan = base.plan.clone();
-                        plan.subject.calibration = Some(CalibrationSpec::Line {
-                            slope: *slope,
-                            intercept: *intercept,
-                            basis: scan.basis(),
-                        });
-                        plan.subject.rods = None;
-                        plan.subject.phantom_ct = None;
-                        scan = Arc::new(scan.recalibrated(line));
+                Change::Line { .. } | Change::WithoutTissue(_) => {
+                    recalibrated(&base.plan, &scan, &variant.change).map(|(plan, calibration)| {
+                        scan = Arc::new(scan.recalibrated(calibration));
                         plan
                     })
                 }
@@ -346,6 +336,33 @@ fn run_factors(
         base: base_value,
         rows,
     })
+}
+
+/// The plan and the calibration of a variant that changes the calibration; `run` with that plan calibrates so.
+fn recalibrated(plan: &Plan, scan: &Scan, change: &Change) -> anyhow::Result<(Plan, Calibration)> {
+    let mut plan = plan.clone();
+    let subject = &mut plan.subject;
+    let base = &scan.calibration;
+    let calibration = match change {
+        Change::Line { slope, intercept } => {
+            subject.calibration = Some(CalibrationSpec::Line {
+                slope: *slope,
+                intercept: *intercept,
+                basis: scan.basis(),
+            });
+            subject.rods = None;
+            subject.phantom_ct = None;
+            Calibration::line(*slope, *intercept, base.kind)
+        }
+        Change::WithoutTissue(tissue) => {
+            if let Some(CalibrationSpec::Internal { without }) = &mut subject.calibration {
+                without.push(*tissue);
+            }
+            base.without_tissue(*tissue)
+        }
+        Change::Morph(_) | Change::Settings(_) => Ok(base.clone()),
+    };
+    Ok((plan, calibration.kind(Kind::Input)?))
 }
 
 /// Where the run of a variant is found.

@@ -103,7 +103,12 @@ fn a_real_series_runs_to_the_load_of_its_whole_vertebra() {
         return;
     };
     let folder = tempfile::tempdir().expect("a directory");
-    let mut subject = Subject::new(Bone::Vertebra, Some(CalibrationSpec::Internal));
+    let mut subject = Subject::new(
+        Bone::Vertebra,
+        Some(CalibrationSpec::Internal {
+            without: Vec::new(),
+        }),
+    );
     subject.label_names = Some(LabelNames::TotalSegmentator);
     subject.level = Some(LevelChoice::All);
     let settings = ["mesh.tet_volume_mm3=6", "load.increments=5"]

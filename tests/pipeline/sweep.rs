@@ -227,6 +227,64 @@ fn a_factor_changes_the_load_of_a_femur_and_the_table_says_by_how_much() {
 }
 
 #[test]
+fn an_internal_calibration_shows_what_it_owes_to_each_tissue() {
+    let mut case = case();
+    case.calibration = "internal".parse().expect("a calibration");
+    // Blood drawn within the muscle of the thigh joins the four tissues that are found.
+    let ct = imaging::read_volume(&case.path("ct.nii.gz")).expect("the scan");
+    let truth = imaging::read_labels(&case.path("labels.nii.gz")).expect("labels");
+    let (bone, hu) = (truth.select(&[case.label]), &ct.data);
+    let near = |voxel: usize| {
+        let [i, j, k] = bone.grid.voxel(voxel);
+        let beside = (0..8).all(|step| {
+            let at = bone.grid.index((i + step).min(bone.grid.size[0] - 1), j, k);
+            !bone.data[at] && (20.0..90.0).contains(&hu[at])
+        });
+        beside && (k + 1) * 2 > bone.grid.size[2]
+    };
+    let mut drawn = imaging::LabelMap::filled(bone.grid.clone(), 0);
+    for voxel in (0..bone.data.len()).filter(|&voxel| near(voxel)).take(400) {
+        drawn.data[voxel] = 3;
+    }
+    imaging::write_volume(&case.path("tissues.nii.gz"), &drawn).expect("a label map");
+
+    let settings = ["mesh.voxel_mm=3", "load.increments=10"];
+    let mut base = case.request(&settings).expect("a request");
+    base.plan.subject.tissues = Some(case.path("tissues.nii.gz").display().to_string());
+    base.out = case.path("budget");
+    let request = SweepRequest {
+        base: base.clone(),
+        morphs: Vec::new(),
+        factors: vec![Factor::Calibration],
+        jobs: None,
+    };
+    let finished = sweep(&request, &mut Progress::silent()).expect("a sweep");
+    let budget = finished.budget.as_ref().expect("a budget");
+    let row = &budget.rows[0];
+    let settings: Vec<&str> = row.runs.iter().map(|run| run.setting.as_str()).collect();
+    let all = ["adipose", "air", "blood", "cortical bone", "muscle"];
+    assert_eq!(settings, all.map(|tissue| format!("without {tissue}")));
+    // Without air there is no density that rises with the CT number: said, not left out.
+    assert!(row.runs[1].value.is_none() && row.runs[1].reason.contains("no air among them"));
+    let unchanged = budget.base.expect("a base");
+    let load = |place: usize| row.runs[place].value.expect("a load");
+    assert!((load(3) / unchanged - 1.0).abs() > 0.01, "{row:?}");
+    assert!((load(2) / unchanged - 1.0).abs() < 0.1, "{row:?}");
+
+    // A run by the variant's own plan is that variant.
+    let plan = read(&finished.place.join("factor_calibration_4/plan.toml"));
+    assert!(plan.contains("internal:without=cortical_bone"), "{plan}");
+    let mut again = base;
+    again.plan = Plan::from_toml(&plan).expect("a plan");
+    again.out = case.path("again");
+    let result = run(&again, &mut Progress::silent()).expect("a run");
+    let alone = result.results[0].failure_load_n.expect("a load");
+    assert!((alone / load(3) - 1.0).abs() < 1e-5, "{alone} {}", load(3));
+    let provenance = read(&case.path("again").join("provenance.json"));
+    assert!(provenance.contains("\"tissues\""), "{provenance}");
+}
+
+#[test]
 fn a_turned_load_is_another_load_for_a_vertebra_too() {
     let patient = vertebra(&Options {
         seed: 5,

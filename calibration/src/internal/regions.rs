@@ -24,6 +24,8 @@ const CORTICAL_DROPPED: usize = 50;
 const CORTICAL_VOXELS: usize = 899;
 /// Fewest blocks of a region: 400 mm³, more than the 10 mm² that Michalski 2020 asks for.
 const LEAST_BLOCKS: usize = 50;
+/// Smallest largest slice of a drawn region, mm² (Michalski 2020).
+const LEAST_DRAWN_MM2: f64 = 10.0;
 /// Padding outside a round field of view is thinner than this, HU, over a neighbourhood: noisy air is not.
 const PADDING_HU: f32 = -1015.0;
 /// Width of the smoothing that regions are chosen on, mm: chosen on noisy values, a region would be those
@@ -38,6 +40,30 @@ pub struct TissueRegions {
     /// Their regions in blocks of about 2 mm: the label of a tissue is its place in [`Tissue::ALL`], from 1.
     /// The cortical sample is marked by the blocks that hold a voxel of it.
     pub labels: LabelMap,
+}
+
+impl TissueRegions {
+    /// Takes a tissue out.
+    fn drop_tissue(&mut self, tissue: Tissue) {
+        self.samples.retain(|sample| sample.tissue != tissue);
+        let own = label_of(tissue);
+        let labels = self.labels.data.iter_mut();
+        labels
+            .filter(|label| **label == own)
+            .for_each(|label| *label = 0);
+    }
+
+    /// Takes a tissue out that is not to count.
+    ///
+    /// # Errors
+    /// [`Error::Fit`] where it was not found.
+    pub fn leave_out(&mut self, tissue: Tissue) -> Result<()> {
+        if self.samples.iter().all(|sample| sample.tissue != tissue) {
+            return Err(super::not_among(tissue, &self.samples));
+        }
+        self.drop_tissue(tissue);
+        Ok(())
+    }
 }
 
 /// Blocks of voxels, their means smoothed.
@@ -67,9 +93,7 @@ pub fn measure_tissues(ct_hu: &Volume<f32>) -> Result<TissueRegions> {
         grid: blocks.grid.clone(),
         data: (0..blocks.mean.len()).map(inside).collect(),
     };
-    let head_foot = (0..3)
-        .find(|&a| blocks.grid.closest_axes()[a].0 == 2)
-        .unwrap_or(2);
+    let head_foot = head_foot(&blocks.grid);
     let dense = mask(&|b| blocks.mean[b] > BODY_HU);
     // The opening takes the thin skin of the table off.
     let body = largest_component(
@@ -137,6 +161,85 @@ pub fn measure_tissues(ct_hu: &Volume<f32>) -> Result<TissueRegions> {
             data: labels,
         },
     })
+}
+
+/// Measures the tissues that a label map shows (label `n` is the `n`-th of [`Tissue::ALL`]), and finds the others as
+/// [`measure_tissues`] does.
+///
+/// # Errors
+/// [`Error::Fit`] for a label that is no tissue, a CT number that is not finite and a region of less than 10 mm² in its largest
+/// slice (Michalski 2020); where tissues must be found, as [`measure_tissues`].
+pub fn measure_tissues_drawn(ct_hu: &Volume<f32>, drawn: &LabelMap) -> Result<TissueRegions> {
+    ct_hu.grid.check_same(&drawn.grid)?;
+    let mut voxels = vec![Vec::new(); Tissue::ALL.len()];
+    for (index, &label) in drawn
+        .data
+        .iter()
+        .enumerate()
+        .filter(|(_, label)| **label > 0)
+    {
+        let Some(list) = voxels.get_mut(usize::from(label) - 1) else {
+            return Err(Error::Fit(format!(
+                "label {label} is no tissue: 1 is adipose, 2 air, 3 blood, 4 cortical_bone and 5 muscle"
+            )));
+        };
+        let hu = ct_hu.data[index];
+        if !hu.is_finite() {
+            return Err(Error::Fit(format!(
+                "label {label} holds a voxel whose CT number is {hu}"
+            )));
+        }
+        list.push((index, hu));
+    }
+    let shown = |tissue: &Tissue| !voxels[usize::from(label_of(*tissue)) - 1].is_empty();
+    let look = |tissue: &Tissue| *tissue != Tissue::Blood && !shown(tissue);
+    let blocks = Blocks::of(ct_hu)?;
+    let mut regions = if Tissue::ALL.iter().any(look) {
+        measure_tissues(ct_hu)?
+    } else {
+        TissueRegions {
+            samples: Vec::new(),
+            labels: LabelMap::filled(blocks.grid.clone(), 0),
+        }
+    };
+    let grid = &ct_hu.grid;
+    for (tissue, list) in Tissue::ALL.iter().zip(&voxels) {
+        if list.is_empty() {
+            continue;
+        }
+        regions.drop_tissue(*tissue);
+        let area = largest_slice(grid, list);
+        if area < LEAST_DRAWN_MM2 {
+            return Err(Error::Fit(format!(
+                "{} is drawn over {area:.1} mm2 in its largest slice; {LEAST_DRAWN_MM2} are needed",
+                tissue.name()
+            )));
+        }
+        for (index, _) in list {
+            regions.labels.data[blocks.holding(grid, *index)] = label_of(*tissue);
+        }
+        regions.samples.push(sample(*tissue, list, grid));
+    }
+    regions
+        .samples
+        .sort_by_key(|sample| label_of(sample.tissue));
+    Ok(regions)
+}
+
+/// Largest area of voxels in a slice across the head-foot axis, mm².
+fn largest_slice(grid: &Grid, voxels: &[(usize, f32)]) -> f64 {
+    let along = head_foot(grid);
+    let mut counts = vec![0usize; grid.size[along]];
+    for (index, _) in voxels {
+        counts[grid.voxel(*index)[along]] += 1;
+    }
+    let most = counts.into_iter().max().unwrap_or(0);
+    most as f64 * grid.voxel_volume_mm3() / grid.spacing_mm[along]
+}
+
+fn head_foot(grid: &Grid) -> usize {
+    let axes = grid.closest_axes();
+    (0..3).find(|&a| axes[a].0 == 2).unwrap_or(2)
 }
 
 fn label_of(tissue: Tissue) -> u16 {

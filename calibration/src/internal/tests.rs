@@ -1,6 +1,6 @@
 //! The published worked example, and a body of known tissues.
 
-use imaging::{Grid, Volume};
+use imaging::{Grid, LabelMap, Volume};
 
 use super::*;
 
@@ -112,12 +112,19 @@ fn a_tissue_out_of_its_range_is_for_review() {
 
 #[test]
 fn two_points_make_the_line_through_them() {
-    let (air, fat) = (sample(Tissue::Air, -990.0), sample(Tissue::Adipose, -110.0));
-    let line = two_point([&air, &fat], [-800.0, -80.0], DensityKind::K2Hpo4).unwrap();
+    let samples = [sample(Tissue::Adipose, -110.0), sample(Tissue::Air, -990.0)];
+    let through = |air, fat| {
+        let densities = [(Tissue::Air, air), (Tissue::Adipose, fat)];
+        two_point(&samples, densities, DensityKind::K2Hpo4)
+    };
+    let line = through(-800.0, -80.0).unwrap();
     assert!((line.slope_mg_cm3_per_hu - 720.0 / 880.0).abs() < 1e-12);
     assert!((line.density_mg_cm3(-110.0) + 80.0).abs() < 1e-9);
     assert_eq!(line.status(), CheckStatus::Review);
-    assert!(two_point([&air, &fat], [-80.0, -800.0], DensityKind::K2Hpo4).is_err());
+    assert!(through(-80.0, -800.0).is_err());
+    let blood = [(Tissue::Air, -800.0), (Tissue::Blood, 10.0)];
+    let error = two_point(&samples, blood, DensityKind::K2Hpo4).unwrap_err();
+    assert!(error.to_string().contains("blood is not among"), "{error}");
 }
 
 /// A body of fat, muscle and a bone in air, noise of 12 HU, a thin table and padding in the corners.
@@ -184,4 +191,109 @@ fn air_alone_is_no_body() {
     let air = Volume::filled(Grid::axis_aligned([30, 30, 10], [2.0; 3]), -1000f32);
     let error = measure_tissues(&air).unwrap_err().to_string();
     assert!(error.contains("no body"), "{error}");
+}
+
+/// Labels of [`body`]: a cylinder of muscle as blood, and the fat in front of it.
+fn drawn() -> LabelMap {
+    let grid = body().grid;
+    LabelMap::from_fn(grid, |[i, j, k]| {
+        let (x, y) = (i as f32 * 1.5 - 90.0, j as f32 * 1.5 - 75.0);
+        let (blood, fat) = (
+            (x + 15.0).hypot(y) < 8.0,
+            (x.abs() < 10.0) && (44.0..56.0).contains(&-y),
+        );
+        match (10..20).contains(&k) {
+            true if blood => 3,
+            true if fat => 1,
+            _ => 0,
+        }
+    })
+}
+
+#[test]
+fn a_drawn_tissue_stands_for_the_found_one() {
+    let (body, drawn) = (body(), drawn());
+    let found = measure_tissues(&body).unwrap();
+    let regions = measure_tissues_drawn(&body, &drawn).unwrap();
+    let tissues: Vec<Tissue> = regions.samples.iter().map(|s| s.tissue).collect();
+    assert_eq!(tissues, Tissue::ALL);
+    for (tissue, label, hu) in [(0, 1, -105.0), (2, 3, 50.0)] {
+        let own = &regions.samples[tissue];
+        assert_eq!(own.voxels, drawn.select(&[label]).count());
+        assert!((own.hu_mean - hu).abs() < 1.0, "{own:?}");
+        // In a scan so coarse a block is one voxel.
+        assert_eq!(regions.labels.select(&[label]).count(), own.voxels);
+    }
+    // What is not drawn is found as before.
+    assert_eq!(regions.samples[1], found.samples[1]);
+    assert_eq!(regions.samples[3..], found.samples[2..]);
+    assert_eq!(
+        regions.labels.select(&[2]).count(),
+        found.labels.select(&[2]).count()
+    );
+}
+
+#[test]
+fn drawn_tissues_that_cannot_be_measured_are_refused() {
+    let body = body();
+    let error = |change: &dyn Fn(&mut LabelMap)| {
+        let mut drawn = LabelMap::filled(body.grid.clone(), 0);
+        change(&mut drawn);
+        measure_tissues_drawn(&body, &drawn)
+            .unwrap_err()
+            .to_string()
+    };
+    let place = body.grid.index(60, 50, 20);
+    let unknown = error(&|drawn| drawn.data[place] = 6);
+    assert!(unknown.contains("label 6 is no tissue"), "{unknown}");
+    // Four voxels of 2.25 mm2 in one slice are 9 mm2, as many as there are slices change nothing.
+    let small = error(&|drawn| {
+        for k in 0..40 {
+            for (i, j) in [(60, 50), (61, 50), (60, 51), (61, 51)] {
+                drawn.data[body.grid.index(i, j, k)] = 3;
+            }
+        }
+    });
+    assert!(small.contains("blood is drawn over 9.0 mm2"), "{small}");
+    let mut holed = body.clone();
+    holed.data[place] = f32::NAN;
+    let mut labels = drawn();
+    labels.data[place] = 5;
+    let error = measure_tissues_drawn(&holed, &labels).unwrap_err();
+    assert!(error.to_string().contains("NaN"), "{error}");
+}
+
+#[test]
+fn a_tissue_left_out_does_not_count() {
+    let all = Calibration::internal(&verse004()).unwrap();
+    assert_eq!(all.tissue_samples(), verse004());
+    let less = all.without_tissue(Tissue::Blood).unwrap();
+    let mut four = verse004();
+    four.remove(2);
+    assert_eq!(less, Calibration::internal(&four).unwrap());
+    // Worked in Python from the same tables; without bone the best energy is 87 keV.
+    let density = |tissue, hu: f64| {
+        let less = all.without_tissue(tissue).unwrap();
+        less.density_mg_cm3(hu)
+    };
+    for (tissue, hu, expected) in [
+        (Tissue::Blood, 100.0, 90.6055),
+        (Tissue::Blood, 1500.0, 1663.6988),
+        (Tissue::CorticalBone, 1000.0, 650.261),
+        (Tissue::Adipose, 100.0, 75.8473),
+    ] {
+        let found = density(tissue, hu);
+        assert!((found - expected).abs() < 2e-3, "{tissue:?} {hu}: {found}");
+    }
+    // Without air the parabola falls again over bone.
+    assert!(all.without_tissue(Tissue::Air).is_err());
+    let error = less.without_tissue(Tissue::Blood).unwrap_err().to_string();
+    assert!(error.contains("blood is not among"), "{error}");
+    let line = Calibration::line(0.8, 0.0, DensityKind::K2Hpo4).unwrap();
+    assert!(line.without_tissue(Tissue::Air).is_err());
+    let mut regions = measure_tissues(&body()).unwrap();
+    regions.leave_out(Tissue::Muscle).unwrap();
+    assert_eq!(regions.samples.len(), 3);
+    assert_eq!(regions.labels.select(&[5]).count(), 0);
+    assert!(regions.leave_out(Tissue::Muscle).is_err());
 }
