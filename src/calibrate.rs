@@ -180,7 +180,11 @@ pub fn internal(
         CalibrationSpec::TwoTissues {
             densities_mg_cm3,
             basis,
-        } => two_point(&regions.samples, *densities_mg_cm3, (*basis).into()),
+        } => {
+            let line = two_point(&regions.samples, *densities_mg_cm3, (*basis).into());
+            regions.keep(&densities_mg_cm3.map(|(tissue, _)| tissue));
+            line
+        }
         _ => Calibration::internal(&regions.samples),
     };
     let calibration = calibration

@@ -157,7 +157,7 @@ impl CalibrationFigure<'_> {
                     .any(|rod| rod.name == tissue.name())
                 {
                     let below = (left, shape[1] as i32 + 10);
-                    area.draw_text(tissue.name(), &text(18, ink), below)?;
+                    area.draw_text(&tissue.name().replace('_', " "), &text(18, ink), below)?;
                     left += 10 * tissue.name().len() as i32 + 24;
                 }
             }
@@ -261,10 +261,15 @@ where
         let pad = 0.12 * (high - low);
         low - pad..high + pad
     };
+    // High enough for the line at both ends: what leaves the chart would be drawn along its edge.
+    let ends = wide(hu);
+    let line = [ends.start, ends.end].map(|hu| c.density_mg_cm3(hu));
+    let tall = wide(density);
+    let tall = tall.start.min(line[0])..tall.end.max(line[1]);
     let mut chart = ChartBuilder::on(area)
         .x_label_area_size(72)
         .y_label_area_size(104)
-        .build_cartesian_2d(wide(hu), wide(density))?;
+        .build_cartesian_2d(ends.clone(), tall)?;
     let water = points.iter().any(|(rod, _)| rod.water_mg_cm3.is_some());
     chart
         .configure_mesh()
@@ -284,10 +289,14 @@ where
         .label_style(text(18, INK))
         .axis_desc_style(text(21, INK))
         .draw()?;
-    let ends = wide(hu);
+    // A straight line in one piece: each piece ends on whole pixels.
+    let pieces = match c.quadratic_mg_cm3_per_hu2 {
+        None => 1,
+        Some(_) => 60,
+    };
     chart.draw_series(LineSeries::new(
-        (0..=60).map(|step| {
-            let hu = ends.start + (ends.end - ends.start) * f64::from(step) / 60.0;
+        (0..=pieces).map(|step| {
+            let hu = ends.start + (ends.end - ends.start) * f64::from(step) / f64::from(pieces);
             (hu, c.density_mg_cm3(hu))
         }),
         BLUE_INK.stroke_width(3),
@@ -295,11 +304,18 @@ where
     for (rod, hu) in points {
         let at = (hu, rod.reference_mg_cm3);
         chart.draw_series([Circle::new(at, 7, RED_INK.filled())])?;
-        let style = text(18, RED_INK).pos(Pos::new(HPos::Left, VPos::Top));
         let plot = chart.plotting_area();
         let (x, y) = plot.map_coordinate(&at);
         let (left, above) = plot.get_base_pixel();
-        let label = Text::new(rod.name.clone(), (x - left + 12, y - above + 4), style);
+        let (width, _) = plot.dim_in_pixel();
+        let name = rod.name.replace('_', " ");
+        // On the side where the name has room.
+        let (side, beside) = match 12 * name.len() as i32 + x - left > width as i32 {
+            true => (HPos::Right, -12),
+            false => (HPos::Left, 12),
+        };
+        let style = text(18, RED_INK).pos(Pos::new(side, VPos::Top));
+        let label = Text::new(name, (x - left + beside, y - above + 4), style);
         plot.strip_coord_spec().draw(&label)?;
     }
     Ok(())

@@ -53,6 +53,12 @@ impl TissueRegions {
             .for_each(|label| *label = 0);
     }
 
+    /// Takes all but these out.
+    pub fn keep(&mut self, tissues: &[Tissue]) {
+        let others = Tissue::ALL.iter().filter(|other| !tissues.contains(other));
+        others.for_each(|other| self.drop_tissue(*other));
+    }
+
     /// Takes a tissue out that is not to count.
     ///
     /// # Errors

@@ -296,4 +296,8 @@ fn a_tissue_left_out_does_not_count() {
     assert_eq!(regions.samples.len(), 3);
     assert_eq!(regions.labels.select(&[5]).count(), 0);
     assert!(regions.leave_out(Tissue::Muscle).is_err());
+    regions.keep(&[Tissue::Air, Tissue::Blood]);
+    assert_eq!(regions.samples.len(), 1);
+    let marked = regions.labels.data.iter().filter(|label| **label > 0);
+    assert!(marked.clone().all(|label| *label == 2) && marked.count() > 49);
 }
