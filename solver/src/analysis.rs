@@ -14,7 +14,7 @@ use crate::load_case::{LoadCase, PathControl, Stepping};
 use crate::model::{MaterialModel, Model};
 use crate::operator::vector::{dot, norm};
 use crate::response::{Increment, Outcome, Response};
-use crate::system::{Body, ElementFields, Evaluation, System, Want};
+use crate::system::{Assembled, Body, ElementFields, Evaluation, System, Want};
 
 /// Forcing term of an increment's first linear solve over what the first iteration of the last increment left of the
 /// residual. Half: the part that the linear solve leaves then settles below the part that the tangent does not know.
@@ -134,6 +134,7 @@ pub fn analyse(
         previous: None,
         increments: Vec::new(),
         iterations: 0,
+        assembled: Assembled::default(),
         linear: LinearState::default(),
         linear_before: 0,
         evaluations: 0,
@@ -176,6 +177,8 @@ struct Run<'a, 'h> {
     previous: Option<(Vec<f64>, f64)>,
     increments: Vec<Increment>,
     iterations: usize,
+    /// The last tangent of a body that is no lattice; the next one takes its memory.
+    assembled: Assembled,
     linear: LinearState,
     /// Linear iterations when the last increment was accepted.
     linear_before: usize,
@@ -240,6 +243,7 @@ impl Run<'_, '_> {
             Direction::Unfinished => return Err(Error::Unfinished { tolerance }),
         };
         drop(at);
+        self.assembled = Assembled::default();
         self.system.committed = vec![0.0; u.len()];
         let at = self.evaluate(&u, Want::Forces);
         let (_, relative) = self.residual(&at, 1.0);

@@ -4,8 +4,9 @@ use std::f64::consts::PI;
 
 use nalgebra::{DMatrix, SymmetricEigen};
 use solver::analytic;
-use solver::element::hex8::elasticity_matrix;
+use solver::element::tetrahedron::{PointTangent, stiffness};
 use solver::element::{HexElement, TetrahedronRule};
+use solver::material::j2::Moduli;
 use solver::{Control, MaterialModel, SolidMesh, Stepping};
 
 use super::body::{Body, Material, Shape, brick, close, model, voxels};
@@ -222,20 +223,14 @@ pub(super) fn zero_modes(rows: &mut Vec<VerificationRow>) -> anyhow::Result<()> 
             })
         }
     });
-    let d = elasticity_matrix(1000.0, 0.3);
+    let tangent = PointTangent::of(None, Moduli::new(1000.0, 0.3), 0.0);
     if let Some(points) = TetrahedronRule::linear().points(&corners) {
-        let mut k = Box::new([[[[0.0; 4]; 3]; 4]; 3]);
-        points
-            .iter()
-            .for_each(|point| point.add_stiffness(&d, &mut k));
+        let k = stiffness(&points, &[tangent; 1]);
         let matrix = DMatrix::from_fn(12, 12, |r, c| k[r / 4][r % 4][c / 4][c % 4]);
         add(ElementType::Tet4.name(), matrix);
     }
     if let Some(points) = TetrahedronRule::quadratic().points(&quadratic) {
-        let mut k = Box::new([[[[0.0; 10]; 3]; 10]; 3]);
-        points
-            .iter()
-            .for_each(|point| point.add_stiffness(&d, &mut k));
+        let k = stiffness(&points, &[tangent; 4]);
         let matrix = DMatrix::from_fn(30, 30, |r, c| k[r / 10][r % 10][c / 10][c % 10]);
         add(ElementType::Tet10.name(), matrix);
     }

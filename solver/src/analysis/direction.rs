@@ -9,7 +9,7 @@ use crate::linear::{
 };
 use crate::operator::vector::{dot, norm, update};
 use crate::operator::{LatticeOperator, Operator};
-use crate::system::{Body, Evaluation, System, Tangent};
+use crate::system::{Assembled, Body, Evaluation, System, Tangent};
 
 /// Linear iterations after which a solve is given up. Bodies of bone need about 15; networks of single trabeculae, which no
 /// coarse voxel sees, need hundreds.
@@ -324,9 +324,18 @@ impl Run<'_, '_> {
             }
             (
                 Body::General(body),
-                Tangent::Assembled { matrix, corners },
+                Tangent::Unassembled { u, want },
                 Preconditioner::Algebraic(multigrid),
             ) => {
+                let system = &self.system;
+                body.assemble(
+                    system.model,
+                    u,
+                    &system.committed,
+                    *want,
+                    &mut self.assembled,
+                );
+                let Assembled { matrix, corners } = &self.assembled;
                 let operator = BlockOperator {
                     pattern: &body.pattern,
                     matrix,

@@ -5,6 +5,8 @@
 
 use nalgebra::Matrix3;
 
+use crate::material::j2::{self, Flow, Moduli};
+
 /// What an integration point of a tetrahedron with `N` nodes needs.
 #[derive(Clone, Copy, Debug)]
 pub struct TetrahedronPoint<const N: usize> {
@@ -148,47 +150,136 @@ impl<const N: usize> TetrahedronPoint<N> {
             force[2][node] += xz * gx[node] + yz * gy[node] + zz * gz[node];
         }
     }
+}
 
-    /// Adds the stiffness of a tangent `d` (MPa): `matrix[component][node][component][node]`.
+/// What a point's consistent tangent is made of: `D = lame 1 x 1 + 2 shear I - m x m`.
+#[derive(Clone, Copy, Debug)]
+pub struct PointTangent {
+    /// First Lamé parameter, MPa.
+    lame: f64,
+    /// Shear modulus, MPa.
+    shear: f64,
+    /// The deviator `m` that plastic flow takes away, xx, yy, zz, yz, xz, xy, square roots of MPa.
+    flow: Option<[f64; 6]>,
+}
+
+impl PointTangent {
+    /// The tangent of an update; `lowest_slope` as for [`j2::tangent`].
     #[inline(always)]
-    pub fn add_stiffness(&self, d: &[[f64; 6]; 6], matrix: &mut [[[[f64; N]; 3]; N]; 3]) {
-        // Rows of a strain vector that each displacement component feeds, with the axis of the derivative.
-        const FEEDS: [[(usize, usize); 3]; 3] = [
-            [(0, 0), (5, 1), (4, 2)],
-            [(5, 0), (1, 1), (3, 2)],
-            [(4, 0), (3, 1), (2, 2)],
-        ];
-        let mut db = [[[0.0; N]; 3]; 6];
-        for row in 0..6 {
-            for component in 0..3 {
-                for (inner, axis) in FEEDS[component] {
-                    let factor = self.weight * d[row][inner];
-                    for node in 0..N {
-                        db[row][component][node] += factor * self.gradients[axis][node];
-                    }
+    pub fn of(flow: Option<&Flow>, moduli: Moduli, lowest_slope: f64) -> Self {
+        let Some(flow) = flow else {
+            return Self {
+                lame: moduli.bulk - 2.0 / 3.0 * moduli.shear,
+                shear: moduli.shear,
+                flow: None,
+            };
+        };
+        let (deviatoric, [xx, yy, yz, xz, xy]) = j2::tangent_parts(flow, moduli, lowest_slope);
+        Self {
+            lame: moduli.bulk - deviatoric / 3.0,
+            shear: 0.5 * deviatoric,
+            flow: Some([xx, yy, -xx - yy, yz, xz, xy]),
+        }
+    }
+}
+
+/// Pairs of axes, each once.
+const PAIRS: [(usize, usize); 6] = [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)];
+
+/// Sums over the points of `weight g_i(a) g_j(b)`, for every pair of axes.
+#[inline(always)]
+fn gradient_products<const N: usize, const P: usize>(
+    points: &[TetrahedronPoint<N>; P],
+    weights: [f64; P],
+) -> [[[f64; N]; N]; 6] {
+    let mut sums = [[[0.0; N]; N]; 6];
+    for (pair, (i, j)) in PAIRS.into_iter().enumerate() {
+        for (point, weight) in points.iter().zip(weights) {
+            for a in 0..N {
+                let factor = weight * point.gradients[i][a];
+                for b in 0..N {
+                    sums[pair][a][b] += factor * point.gradients[j][b];
                 }
             }
         }
-        for component in 0..3 {
-            for node in 0..N {
-                let line = &mut matrix[component][node];
-                for (row, axis) in FEEDS[component] {
-                    let factor = self.gradients[axis][node];
-                    for other in 0..3 {
-                        for n in 0..N {
-                            line[other][n] += factor * db[row][other][n];
-                        }
+    }
+    sums
+}
+
+/// Stiffness of a tetrahedron by the tangents of its points: `matrix[component][node][component][node]`, N/mm.
+///
+/// An isotropic tangent needs no more of the shape functions than the products of their derivatives: the block of two nodes is
+/// `lame g_i(a) g_j(b) + shear g_j(a) g_i(b) + shear g(a) . g(b) delta_ij`. Flow takes one product of a vector with itself away.
+#[inline(always)]
+pub fn stiffness<const N: usize, const P: usize>(
+    points: &[TetrahedronPoint<N>; P],
+    tangents: &[PointTangent; P],
+) -> [[[[f64; N]; 3]; N]; 3] {
+    let alike = tangents
+        .iter()
+        .all(|t| (t.lame, t.shear) == (tangents[0].lame, tangents[0].shear));
+    let weight = |number: usize| points[number].weight;
+    let (mut lame, mut shear);
+    if alike {
+        lame = gradient_products(points, std::array::from_fn(weight));
+        shear = lame;
+        for (sum, modulus) in [
+            (&mut lame, tangents[0].lame),
+            (&mut shear, tangents[0].shear),
+        ] {
+            let numbers = sum.as_flattened_mut().as_flattened_mut();
+            numbers.iter_mut().for_each(|number| *number *= modulus);
+        }
+    } else {
+        lame = gradient_products(
+            points,
+            std::array::from_fn(|n| weight(n) * tangents[n].lame),
+        );
+        shear = gradient_products(
+            points,
+            std::array::from_fn(|n| weight(n) * tangents[n].shear),
+        );
+    }
+    let mut matrix = [[[[0.0; N]; 3]; N]; 3];
+    for (pair, (i, j)) in PAIRS.into_iter().enumerate() {
+        for a in 0..N {
+            for b in 0..N {
+                if i == j {
+                    let along = shear[0][a][b] + shear[1][a][b] + shear[2][a][b];
+                    matrix[i][a][i][b] = lame[pair][a][b] + shear[pair][a][b] + along;
+                } else {
+                    let value = lame[pair][a][b] + shear[pair][b][a];
+                    matrix[i][a][j][b] = value;
+                    matrix[j][b][i][a] = value;
+                }
+            }
+        }
+    }
+    for (point, tangent) in points.iter().zip(tangents) {
+        let Some(flow) = tangent.flow else { continue };
+        let mut along = [[0.0; N]; 3];
+        point.add_forces(&flow, &mut along);
+        // The forces of a stress hold the weight once; so does what is taken away.
+        for i in 0..3 {
+            for a in 0..N {
+                let factor = along[i][a] / point.weight;
+                for j in 0..3 {
+                    for b in 0..N {
+                        matrix[i][a][j][b] -= factor * along[j][b];
                     }
                 }
             }
         }
     }
+    matrix
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::element::hex8::elasticity_matrix;
+    use crate::material::HardeningCurve;
+    use crate::material::j2::PlasticState;
     use nalgebra::{DMatrix, Rotation3, SymmetricEigen, Vector3};
 
     const CORNERS: [[f64; 3]; 4] = [
@@ -212,16 +303,74 @@ mod tests {
         })
     }
 
-    fn stiffness<const N: usize, const P: usize>(
+    /// By the parts of the tangents.
+    fn by_parts<const N: usize, const P: usize>(
+        points: &[TetrahedronPoint<N>; P],
+        tangents: &[PointTangent; P],
+    ) -> DMatrix<f64> {
+        let matrix = stiffness(points, tangents);
+        DMatrix::from_fn(3 * N, 3 * N, |r, c| matrix[r / N][r % N][c / N][c % N])
+    }
+
+    fn elastic<const N: usize, const P: usize>(
         rule: &TetrahedronRule<N, P>,
         nodes: &[[f64; 3]; N],
     ) -> DMatrix<f64> {
-        let d = elasticity_matrix(700.0, 0.4);
-        let mut matrix = Box::new([[[[0.0; N]; 3]; N]; 3]);
-        for point in rule.points(nodes).unwrap() {
-            point.add_stiffness(&d, &mut matrix);
+        let tangent = PointTangent::of(None, Moduli::new(700.0, 0.4), 0.0);
+        by_parts(&rule.points(nodes).unwrap(), &[tangent; P])
+    }
+
+    /// The sum of weight B^T D B.
+    fn by_definition<const N: usize, const P: usize>(
+        points: &[TetrahedronPoint<N>; P],
+        tangents: &[[[f64; 6]; 6]; P],
+    ) -> DMatrix<f64> {
+        let mut sum = DMatrix::zeros(3 * N, 3 * N);
+        for (point, d) in points.iter().zip(tangents) {
+            let d = DMatrix::from_fn(6, 6, |i, j| d[i][j]);
+            let columns: Vec<[f64; 6]> = (0..3 * N)
+                .map(|dof| {
+                    let mut u = [[0.0; N]; 3];
+                    u[dof / N][dof % N] = 1.0;
+                    point.strain(&u)
+                })
+                .collect();
+            let b = DMatrix::from_fn(6, 3 * N, |row, dof| columns[dof][row]);
+            sum += point.weight * b.transpose() * d * b;
         }
-        DMatrix::from_fn(3 * N, 3 * N, |r, c| matrix[r / N][r % N][c / N][c % N])
+        sum
+    }
+
+    #[test]
+    fn the_parts_of_a_tangent_make_the_matrix_of_its_definition() {
+        let points = TetrahedronRule::quadratic()
+            .points(&tetrahedron(0.1))
+            .unwrap();
+        let moduli = Moduli::new(700.0, 0.4);
+        let d = elasticity_matrix(700.0, 0.4);
+        let tangent = PointTangent::of(None, moduli, 0.0);
+        let difference = by_parts(&points, &[tangent; 4]) - by_definition(&points, &[d; 4]);
+        assert!(difference.norm() < 1e-12 * by_definition(&points, &[d; 4]).norm());
+        // Points that flow, by different amounts and in softening, beside one that does not.
+        let curve =
+            HardeningCurve::new(vec![[0.0, 7.0], [0.01, 7.0], [0.05, 5.0], [1.0, 5.0]]).unwrap();
+        let sizes = [0.001, 0.02, 0.03, 0.06];
+        let updates = sizes.map(|size: f64| {
+            let strain = [0.9, -0.3, 0.1, 0.5, -0.4, 0.7].map(|part| part * size);
+            j2::update(&strain, &PlasticState::default(), moduli, &curve)
+        });
+        assert!(updates[0].flow.is_none() && updates[2].flow.is_some());
+        for lowest in [f64::NEG_INFINITY, 7.0] {
+            let parts = updates
+                .each_ref()
+                .map(|update| PointTangent::of(update.flow.as_ref(), moduli, lowest));
+            let whole = updates
+                .each_ref()
+                .map(|update| j2::tangent(update.flow.as_ref(), moduli, lowest));
+            let whole = by_definition(&points, &whole);
+            let difference = (by_parts(&points, &parts) - &whole).norm();
+            assert!(difference < 1e-12 * whole.norm(), "{difference}");
+        }
     }
 
     #[test]
@@ -240,9 +389,9 @@ mod tests {
 
     #[test]
     fn rigid_motions_are_the_only_zero_modes() {
-        let curved = stiffness(&TetrahedronRule::quadratic(), &tetrahedron(0.1));
-        let straight = stiffness(&TetrahedronRule::quadratic(), &tetrahedron(0.0));
-        let linear = stiffness(&TetrahedronRule::linear(), &CORNERS);
+        let curved = elastic(&TetrahedronRule::quadratic(), &tetrahedron(0.1));
+        let straight = elastic(&TetrahedronRule::quadratic(), &tetrahedron(0.0));
+        let linear = elastic(&TetrahedronRule::linear(), &CORNERS);
         for k in [curved, straight, linear] {
             assert!((&k - k.transpose()).norm() < 1e-12 * k.norm());
             let mut values: Vec<f64> = SymmetricEigen::new(k).eigenvalues.iter().copied().collect();
@@ -259,7 +408,7 @@ mod tests {
         let nodes = tetrahedron(0.1);
         let turned = nodes.map(|p| (turn * Vector3::from(p)).into());
         let rule = TetrahedronRule::quadratic();
-        let (k, rotated) = (stiffness(&rule, &nodes), stiffness(&rule, &turned));
+        let (k, rotated) = (elastic(&rule, &nodes), elastic(&rule, &turned));
         let big = DMatrix::from_fn(30, 30, |r, c| {
             if r % 10 == c % 10 {
                 turn[(r / 10, c / 10)]
@@ -283,7 +432,7 @@ mod tests {
             let stress = std::array::from_fn(|i| (0..6).map(|j| d[i][j] * strain[j]).sum::<f64>());
             point.add_forces(&stress, &mut force);
         }
-        let k = stiffness(&rule, &nodes);
+        let k = elastic(&rule, &nodes);
         let product = &k * DMatrix::from_fn(30, 1, |r, _| u[r / 10][r % 10]);
         for r in 0..30 {
             assert!((product[r] - force[r / 10][r % 10]).abs() < 1e-10 * k.norm());

@@ -393,7 +393,8 @@ mod tests {
 
     /// A bar of nodes bound to their neighbours by `bond`.
     fn bar(pattern: &BlockPattern, bond: f64) -> SplitMatrix {
-        let mut matrix = SplitMatrix::zeros(pattern);
+        let mut matrix = SplitMatrix::default();
+        matrix.set_to_zero(pattern);
         for row in 0..pattern.rows() {
             for place in pattern.start[row]..pattern.start[row + 1] {
                 let own = pattern.columns[place] as usize == row;

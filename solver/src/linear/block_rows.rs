@@ -99,12 +99,16 @@ pub struct SplitMatrix {
 }
 
 impl SplitMatrix {
-    /// A matrix of zeros.
-    pub fn zeros(pattern: &BlockPattern) -> Self {
-        let zeros = vec![[[0.0; 3]; 3]; pattern.columns.len()];
-        Self {
-            high: zeros.clone(),
-            low: zeros,
+    /// Makes this a matrix of zeros, in the same memory where it has the pattern already.
+    pub fn set_to_zero(&mut self, pattern: &BlockPattern) {
+        let count = pattern.columns.len();
+        for blocks in [&mut self.high, &mut self.low] {
+            if blocks.len() == count {
+                let parts = blocks.par_chunks_mut(64 * CHUNK);
+                parts.for_each(|part| part.fill([[0.0; 3]; 3]));
+            } else {
+                *blocks = vec![[[0.0; 3]; 3]; count];
+            }
         }
     }
 }
@@ -309,7 +313,8 @@ mod tests {
         assert_eq!(pattern.start, [0, 3, 6, 11, 14, 17]);
         assert_eq!(pattern.columns[6..11], [0, 1, 2, 3, 4]);
         assert_eq!(pattern.place(2, 3), 9);
-        let mut matrix = SplitMatrix::zeros(&pattern);
+        let mut matrix = SplitMatrix::default();
+        matrix.set_to_zero(&pattern);
         let entry = |row: usize, column: usize| {
             1.0 / (1.0 + row as f64 + column as f64) + if row == column { 2.0 } else { 0.0 }
         };

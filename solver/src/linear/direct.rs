@@ -181,7 +181,8 @@ mod tests {
             }
         }
         let pattern = BlockPattern::of_elements(nodes_mm.len(), 2, &connectivity);
-        let mut matrix = SplitMatrix::zeros(&pattern);
+        let mut matrix = SplitMatrix::default();
+        matrix.set_to_zero(&pattern);
         for row in 0..pattern.rows() {
             for place in pattern.start[row]..pattern.start[row + 1] {
                 let column = pattern.columns[place] as usize;

@@ -177,6 +177,11 @@ impl<'a, T> SharedVector<'a, T> {
         }
     }
 
+    /// Where it begins.
+    pub(crate) fn start(&self) -> *const T {
+        self.start
+    }
+
     /// The whole vector.
     ///
     /// # Safety

@@ -8,12 +8,14 @@ use std::cell::OnceCell;
 use rayon::prelude::*;
 
 use super::elements::{ElementResponse, ElementTangent, HexContext, LocalVector, gather, multiply};
-use super::{ElementFields, ElementState, Evaluation, Tangent, Want, yielding_elements};
+use super::{
+    Assembled, ElementFields, ElementState, Evaluation, Tangent, Want, yielding_elements,
+};
 use crate::element::hex8::{corners_from_vtk, elasticity_matrix};
-use crate::element::tetrahedron::EDGES;
+use crate::element::tetrahedron::{EDGES, PointTangent, stiffness};
 use crate::element::{HexElement, TetrahedronPoint, TetrahedronRule};
 use crate::error::{Error, Result};
-use crate::linear::{Block3, BlockPattern, Corners, SplitMatrix, add_split};
+use crate::linear::{Block3, BlockPattern, Corners, add_split};
 use crate::material::j2::{self, Moduli, PlasticState};
 use crate::model::{MaterialModel, Model, SolidMesh};
 use crate::operator::{InstructionSet, SharedVector, for_each_set};
@@ -139,15 +141,40 @@ impl GeneralBody {
         want: Want,
     ) -> Evaluation {
         let mut force = vec![0.0; u.len()];
-        let tangent = want != Want::Forces;
-        let mut matrix = SplitMatrix::default();
-        let mut corners = Vec::new();
-        if tangent {
-            matrix = SplitMatrix::zeros(&self.pattern);
-            if let Some(mesh) = &self.corners {
-                corners = vec![[[0.0; 3]; 3]; mesh.pattern.columns.len()];
-            }
+        let loaded = Loaded {
+            body: self,
+            model,
+            u,
+            committed,
+            want: Want::Forces,
+        };
+        let (phases, failed) = loaded.add(&mut force, &mut Assembled::default());
+        let u = match want {
+            Want::Forces => Vec::new(),
+            Want::Tangent { .. } => u.to_vec(),
+        };
+        Evaluation {
+            force,
+            tangent: Tangent::Unassembled { u, want },
+            phases,
+            failed,
         }
+    }
+
+    /// Assembles the tangent at `u`, in the place of another.
+    pub(crate) fn assemble(
+        &self,
+        model: &Model,
+        u: &[f64],
+        committed: &[f64],
+        want: Want,
+        into: &mut Assembled,
+    ) {
+        into.matrix.set_to_zero(&self.pattern);
+        let corners = self.corners.as_ref();
+        let blocks = corners.map_or(0, |mesh| mesh.pattern.columns.len());
+        into.corners.clear();
+        into.corners.resize(blocks, [[0.0; 3]; 3]);
         let loaded = Loaded {
             body: self,
             model,
@@ -155,38 +182,7 @@ impl GeneralBody {
             committed,
             want,
         };
-        let sums = Sums {
-            force: SharedVector::new(&mut force),
-            high: SharedVector::new(&mut matrix.high),
-            low: SharedVector::new(&mut matrix.low),
-            corners: SharedVector::new(&mut corners),
-        };
-        let (mut phases, mut failed) = ([0; 4], false);
-        for colour in &self.colours {
-            let counts: Vec<([usize; 4], bool)> = colour
-                .par_iter()
-                .map(|&block| {
-                    evaluate_block(
-                        self.instructions,
-                        &loaded,
-                        &self.blocks[block as usize],
-                        &sums,
-                    )
-                })
-                .collect();
-            for (block_phases, block_failed) in counts {
-                for phase in 0..4 {
-                    phases[phase] += block_phases[phase];
-                }
-                failed |= block_failed;
-            }
-        }
-        Evaluation {
-            force,
-            tangent: Tangent::Assembled { matrix, corners },
-            phases,
-            failed,
-        }
+        loaded.add(&mut [], into);
     }
 
     /// Takes over the states that `u` gives.
@@ -381,6 +377,34 @@ fn hexahedron_shape(model: &Model, element: usize) -> Option<HexElement> {
 type PointUpdates<const P: usize> = [j2::J2Update; P];
 
 impl Loaded<'_> {
+    /// Adds the forces of all elements, or their tangents where these are wanted; phases, and whether an element's own iteration
+    /// failed.
+    fn add(&self, force: &mut [f64], tangent: &mut Assembled) -> ([usize; 4], bool) {
+        let sums = Sums {
+            force: SharedVector::new(force),
+            high: SharedVector::new(&mut tangent.matrix.high),
+            low: SharedVector::new(&mut tangent.matrix.low),
+            corners: SharedVector::new(&mut tangent.corners),
+        };
+        let body = self.body;
+        let (mut phases, mut failed) = ([0; 4], false);
+        for colour in &body.colours {
+            let counts: Vec<([usize; 4], bool)> = colour
+                .par_iter()
+                .map(|&block| {
+                    evaluate_block(body.instructions, self, &body.blocks[block as usize], &sums)
+                })
+                .collect();
+            for (block_phases, block_failed) in counts {
+                for phase in 0..4 {
+                    phases[phase] += block_phases[phase];
+                }
+                failed |= block_failed;
+            }
+        }
+        (phases, failed)
+    }
+
     #[inline(always)]
     fn block(&self, block: &[u32], sums: &Sums) -> ([usize; 4], bool) {
         let mut phases = [0; 4];
@@ -437,9 +461,23 @@ impl Loaded<'_> {
         let Some(points) = rule.points(&positions::<N>(self.model, nodes)) else {
             return 0;
         };
-        let updates = self.updates(&points, element);
         let materials = &self.model.materials;
-        let modulus = materials.youngs_modulus_mpa[element];
+        if let Want::Tangent { lowest_slope } = self.want {
+            self.fetch(element, nodes, sums);
+            let updates = self.updates(&points, element);
+            let modulus = materials.youngs_modulus_mpa[element];
+            let moduli = Moduli::new(modulus, materials.poissons_ratio[element]);
+            let tangents = std::array::from_fn(|number| {
+                PointTangent::of(updates[number].flow.as_ref(), moduli, lowest_slope * modulus)
+            });
+            let matrix = stiffness(&points, &tangents);
+            self.add_matrix(element, nodes, |i, a, j, b| matrix[i][a][j][b], sums);
+            if N == 10 {
+                self.add_corners(nodes, &matrix, sums);
+            }
+            return 0;
+        }
+        let updates = self.updates(&points, element);
         let mut force = [[0.0; N]; 3];
         let mut phase = 0;
         for (point, update) in points.iter().zip(&updates) {
@@ -450,19 +488,26 @@ impl Loaded<'_> {
             }
         }
         self.add_force(nodes, |component, node| force[component][node], sums);
-        if let Want::Tangent { lowest_slope } = self.want {
-            let moduli = Moduli::new(modulus, materials.poissons_ratio[element]);
-            let mut matrix = [[[[0.0; N]; 3]; N]; 3];
-            for (point, update) in points.iter().zip(&updates) {
-                let d = j2::tangent(update.flow.as_ref(), moduli, lowest_slope * modulus);
-                point.add_stiffness(&d, &mut matrix);
-            }
-            self.add_matrix(element, nodes, |i, a, j, b| matrix[i][a][j][b], sums);
-            if N == 10 {
-                self.add_corners(nodes, &matrix, sums);
-            }
-        }
         phase
+    }
+
+    /// Asks for the blocks of a matrix that an element adds to: they come from memory while its own matrix is computed.
+    #[inline(always)]
+    fn fetch(&self, element: usize, nodes: &[u32], sums: &Sums) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let (high, low) = (sums.high.start(), sums.low.start());
+            self.places(element, nodes, |_, _, place| {
+                // SAFETY: an address that is only asked for need not be valid.
+                unsafe {
+                    _mm_prefetch::<_MM_HINT_T0>(high.wrapping_add(place).cast::<i8>());
+                    _mm_prefetch::<_MM_HINT_T0>(low.wrapping_add(place).cast::<i8>());
+                }
+            });
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (element, nodes, sums);
     }
 
     /// What a hexahedron does.
@@ -511,16 +556,17 @@ impl Loaded<'_> {
         let ratio = self.model.materials.poissons_ratio[element];
         let unit = OnceCell::new();
         let unit = || unit.get_or_init(|| shape.elastic_stiffness(1.0, ratio));
-        let force = match response.force {
-            Some(force) => force,
-            None => multiply(unit(), &local, response.modulus),
-        };
-        self.add_force(
-            &corners,
-            |component, node| force[8 * component + node],
-            sums,
-        );
-        if self.want != Want::Forces {
+        if self.want == Want::Forces {
+            let force = match response.force {
+                Some(force) => force,
+                None => multiply(unit(), &local, response.modulus),
+            };
+            self.add_force(
+                &corners,
+                |component, node| force[8 * component + node],
+                sums,
+            );
+        } else {
             let (matrix, factor) = match &response.tangent {
                 Some(ElementTangent::Matrix(matrix)) => (matrix, 1.0),
                 _ => (unit(), response.modulus),
@@ -584,26 +630,33 @@ impl Loaded<'_> {
         entry: impl Fn(usize, usize, usize, usize) -> f64,
         sums: &Sums,
     ) {
-        let body = self.body;
         // SAFETY: a block row belongs to a node, and blocks that run at the same time have none in common.
         let (high, low) = unsafe { (sums.high.slice(), sums.low.slice()) };
+        self.places(element, nodes, |a, b, place| {
+            let mut block = [0.0; 9];
+            for i in 0..3 {
+                for j in 0..3 {
+                    block[3 * i + j] = entry(i, a, j, b);
+                }
+            }
+            add_split(
+                high[place].as_flattened_mut(),
+                low[place].as_flattened_mut(),
+                &block,
+            );
+        });
+    }
+
+    /// The place of each block of an element's matrix, by the numbers of its nodes in the element.
+    #[inline(always)]
+    fn places(&self, element: usize, nodes: &[u32], mut at: impl FnMut(usize, usize, usize)) {
+        let body = self.body;
         let count = nodes.len();
         let offsets = &body.offsets[count * count * element..count * count * (element + 1)];
         for (a, &row) in nodes.iter().enumerate() {
             let start = body.pattern.start[row as usize];
             for b in 0..count {
-                let place = start + usize::from(offsets[count * a + b]);
-                let mut block = [0.0; 9];
-                for i in 0..3 {
-                    for j in 0..3 {
-                        block[3 * i + j] = entry(i, a, j, b);
-                    }
-                }
-                add_split(
-                    high[place].as_flattened_mut(),
-                    low[place].as_flattened_mut(),
-                    &block,
-                );
+                at(a, b, start + usize::from(offsets[count * a + b]));
             }
         }
     }

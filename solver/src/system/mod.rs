@@ -64,11 +64,19 @@ pub(crate) struct Evaluation {
 pub(crate) enum Tangent {
     /// Per element of a lattice.
     Lattice(LatticeTangent),
-    /// Assembled; with the matrix of the corners where the elements are 10-node tetrahedra.
-    Assembled {
-        matrix: SplitMatrix,
-        corners: Vec<Block3>,
+    /// Of a body of any shape: assembled when it is solved with ([`GeneralBody::assemble`]), because half of them are not.
+    Unassembled {
+        /// The displacements.
+        u: Vec<f64>,
+        want: Want,
     },
+}
+
+/// An assembled tangent; with the matrix of the corners where the elements are 10-node tetrahedra.
+#[derive(Default)]
+pub(crate) struct Assembled {
+    pub(crate) matrix: SplitMatrix,
+    pub(crate) corners: Vec<Block3>,
 }
 
 /// What the elements of a lattice are made of.

@@ -297,13 +297,18 @@ fn the_operator_is_the_assembled_matrix_with_every_instruction_set() {
         let system = System::new(&general, &LoadCase::default()).unwrap();
         let at = system.evaluate(&x, Want::TRUE_TANGENT);
         compare(&at.force, "forces of the general path");
-        let (Body::General(body), Tangent::Assembled { matrix, .. }) = (&system.body, &at.tangent)
+        let (Body::General(body), Tangent::Unassembled { u, want }) = (&system.body, &at.tangent)
         else {
             panic!("without its lattice a body is general");
         };
+        let mut assembled = Assembled::default();
+        for _ in 0..2 {
+            // The second time in the memory of the first.
+            body.assemble(&general, u, &system.committed, *want, &mut assembled);
+        }
         let operator = crate::linear::BlockOperator {
             pattern: &body.pattern,
-            matrix,
+            matrix: &assembled.matrix,
             constrained: &[],
         };
         let mut found = vec![0.0; 3 * nodes];
