@@ -194,13 +194,16 @@ fn gradient_products<const N: usize, const P: usize>(
 ) -> [[[f64; N]; N]; 6] {
     let mut sums = [[[0.0; N]; N]; 6];
     for (pair, (i, j)) in PAIRS.into_iter().enumerate() {
-        for (point, weight) in points.iter().zip(weights) {
-            for a in 0..N {
+        for a in 0..N {
+            // A line stays in registers while it is summed.
+            let mut line = [0.0; N];
+            for (point, weight) in points.iter().zip(weights) {
                 let factor = weight * point.gradients[i][a];
                 for b in 0..N {
-                    sums[pair][a][b] += factor * point.gradients[j][b];
+                    line[b] += factor * point.gradients[j][b];
                 }
             }
+            sums[pair][a] = line;
         }
     }
     sums

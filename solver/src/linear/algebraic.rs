@@ -402,11 +402,7 @@ mod tests {
                 for i in 0..3 {
                     block[4 * i] = if own { 2.0 } else { bond };
                 }
-                add_split(
-                    matrix.high[place].as_flattened_mut(),
-                    matrix.low[place].as_flattened_mut(),
-                    &block,
-                );
+                add_split(&mut matrix.high[place], &mut matrix.low[place], &block);
             }
         }
         matrix

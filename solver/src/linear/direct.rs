@@ -196,11 +196,7 @@ mod tests {
                         block[place] = 0.1;
                     }
                 }
-                add_split(
-                    matrix.high[place].as_flattened_mut(),
-                    matrix.low[place].as_flattened_mut(),
-                    &block,
-                );
+                add_split(&mut matrix.high[place], &mut matrix.low[place], &block);
             }
         }
         (nodes_mm, pattern, matrix)

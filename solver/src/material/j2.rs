@@ -16,7 +16,7 @@ pub struct PlasticState {
 }
 
 /// What a strain does to an integration point.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct J2Update {
     /// Stress, MPa.
     pub stress: [f64; 6],

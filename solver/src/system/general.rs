@@ -8,9 +8,7 @@ use std::cell::OnceCell;
 use rayon::prelude::*;
 
 use super::elements::{ElementResponse, ElementTangent, HexContext, LocalVector, gather, multiply};
-use super::{
-    Assembled, ElementFields, ElementState, Evaluation, Tangent, Want, yielding_elements,
-};
+use super::{Assembled, ElementFields, ElementState, Evaluation, Tangent, Want, yielding_elements};
 use crate::element::hex8::{corners_from_vtk, elasticity_matrix};
 use crate::element::tetrahedron::{EDGES, PointTangent, stiffness};
 use crate::element::{HexElement, TetrahedronPoint, TetrahedronRule};
@@ -435,9 +433,11 @@ impl Loaded<'_> {
         let modulus = materials.youngs_modulus_mpa[element];
         let moduli = Moduli::new(modulus, materials.poissons_ratio[element]);
         let states = self.body.point_states::<P>(element);
-        std::array::from_fn(|number| {
+        // A loop, not a closure: see `for_each_set`.
+        let mut updates = [j2::elastic(&[0.0; 6], moduli); P];
+        for number in 0..P {
             let strain = points[number].strain(&local);
-            match states {
+            updates[number] = match states {
                 Some(states) => j2::update(
                     &strain,
                     &states[number],
@@ -445,8 +445,9 @@ impl Loaded<'_> {
                     &materials.curves[materials.curve[element] as usize],
                 ),
                 None => j2::elastic(&strain, moduli),
-            }
-        })
+            };
+        }
+        updates
     }
 
     /// Adds a tetrahedron; its phase.
@@ -468,7 +469,11 @@ impl Loaded<'_> {
             let modulus = materials.youngs_modulus_mpa[element];
             let moduli = Moduli::new(modulus, materials.poissons_ratio[element]);
             let tangents = std::array::from_fn(|number| {
-                PointTangent::of(updates[number].flow.as_ref(), moduli, lowest_slope * modulus)
+                PointTangent::of(
+                    updates[number].flow.as_ref(),
+                    moduli,
+                    lowest_slope * modulus,
+                )
             });
             let matrix = stiffness(&points, &tangents);
             self.add_matrix(element, nodes, |i, a, j, b| matrix[i][a][j][b], sums);
@@ -498,13 +503,20 @@ impl Loaded<'_> {
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             let (high, low) = (sums.high.start(), sums.low.start());
-            self.places(element, nodes, |_, _, place| {
-                // SAFETY: an address that is only asked for need not be valid.
-                unsafe {
-                    _mm_prefetch::<_MM_HINT_T0>(high.wrapping_add(place).cast::<i8>());
-                    _mm_prefetch::<_MM_HINT_T0>(low.wrapping_add(place).cast::<i8>());
+            let count = nodes.len();
+            let offsets =
+                &self.body.offsets[count * count * element..count * count * (element + 1)];
+            for (&row, offsets) in nodes.iter().zip(offsets.chunks_exact(count)) {
+                let start = self.body.pattern.start[row as usize];
+                for &offset in offsets {
+                    let place = start + usize::from(offset);
+                    // SAFETY: an address that is only asked for need not be valid.
+                    unsafe {
+                        _mm_prefetch::<_MM_HINT_T0>(high.wrapping_add(place).cast::<i8>());
+                        _mm_prefetch::<_MM_HINT_T0>(low.wrapping_add(place).cast::<i8>());
+                    }
                 }
-            });
+            }
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = (element, nodes, sums);
@@ -632,31 +644,19 @@ impl Loaded<'_> {
     ) {
         // SAFETY: a block row belongs to a node, and blocks that run at the same time have none in common.
         let (high, low) = unsafe { (sums.high.slice(), sums.low.slice()) };
-        self.places(element, nodes, |a, b, place| {
-            let mut block = [0.0; 9];
-            for i in 0..3 {
-                for j in 0..3 {
-                    block[3 * i + j] = entry(i, a, j, b);
-                }
-            }
-            add_split(
-                high[place].as_flattened_mut(),
-                low[place].as_flattened_mut(),
-                &block,
-            );
-        });
-    }
-
-    /// The place of each block of an element's matrix, by the numbers of its nodes in the element.
-    #[inline(always)]
-    fn places(&self, element: usize, nodes: &[u32], mut at: impl FnMut(usize, usize, usize)) {
-        let body = self.body;
         let count = nodes.len();
-        let offsets = &body.offsets[count * count * element..count * count * (element + 1)];
+        let offsets = &self.body.offsets[count * count * element..count * count * (element + 1)];
         for (a, &row) in nodes.iter().enumerate() {
-            let start = body.pattern.start[row as usize];
+            let start = self.body.pattern.start[row as usize];
             for b in 0..count {
-                at(a, b, start + usize::from(offsets[count * a + b]));
+                let place = start + usize::from(offsets[count * a + b]);
+                let mut block = [0.0; 9];
+                for i in 0..3 {
+                    for j in 0..3 {
+                        block[3 * i + j] = entry(i, a, j, b);
+                    }
+                }
+                add_split(&mut high[place], &mut low[place], &block);
             }
         }
     }
