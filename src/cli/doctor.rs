@@ -3,6 +3,7 @@
 use clap::Args;
 use solver::Device;
 
+use super::output::print;
 use crate::provenance::{instruction_set, total_memory_mib};
 
 /// Say what this machine offers: threads, memory, instruction set, CUDA
@@ -11,8 +12,7 @@ pub struct DoctorArgs {}
 
 impl DoctorArgs {
     pub(super) fn execute(&self) -> anyhow::Result<()> {
-        print!("{}", self.text());
-        Ok(())
+        print(self.text())
     }
 
     pub(super) fn text(&self) -> String {

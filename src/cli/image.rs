@@ -10,6 +10,7 @@ use imaging::{Image, Volume};
 use serde_json::{Value, json};
 
 use super::Globals;
+use super::output::print;
 use crate::exit::{EndWith as _, Failure, Kind};
 use crate::output_dir::check_file;
 
@@ -84,8 +85,7 @@ impl Range {
 
 impl InfoArgs {
     pub(super) fn execute(&self) -> anyhow::Result<()> {
-        print!("{}", self.text()?);
-        Ok(())
+        print(self.text()?)
     }
 
     pub(super) fn text(&self) -> anyhow::Result<String> {

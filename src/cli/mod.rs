@@ -13,7 +13,9 @@ mod doctor;
 mod evaluate;
 mod export;
 mod image;
+mod memory;
 mod mesh;
+mod output;
 mod protocol;
 mod report;
 mod run;
@@ -98,7 +100,7 @@ impl Globals {
     /// Prints a line of result, unless `--quiet`.
     fn say(&self, line: impl std::fmt::Display) {
         if !self.quiet {
-            println!("{line}");
+            output::remark(line);
         }
     }
 
@@ -147,6 +149,7 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    memory::return_large_blocks();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::output::print;
 use crate::plan::KEYS;
 use crate::protocol::{BUILT_IN, Protocol};
 
@@ -27,8 +28,7 @@ enum What {
 
 impl ProtocolArgs {
     pub(super) fn execute(&self) -> anyhow::Result<()> {
-        print!("{}", self.text()?);
-        Ok(())
+        print(self.text()?)
     }
 
     pub(super) fn text(&self) -> anyhow::Result<String> {

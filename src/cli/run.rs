@@ -7,6 +7,7 @@ use solver::Device;
 
 use super::Globals;
 use super::case::CaseArgs;
+use super::output::print;
 use crate::exit::Ending;
 use crate::output_dir::Existing;
 use crate::plan::{LevelChoice, RodSource};
@@ -120,16 +121,18 @@ impl RunArgs {
         let mut progress = globals.progress();
         let every = request.plan.subject.level == Some(LevelChoice::All);
         if self.dry_run {
-            print!("{}", request.plan.to_toml());
+            print(request.plan.to_toml())?;
             if !every {
-                print_checks("Gates", &crate::run::check(&request, &mut progress)?);
-                return Ok(());
+                return print_checks("Gates", &crate::run::check(&request, &mut progress)?);
             }
             for (vertebra, checks) in crate::run::check_levels(&request, &mut progress)? {
                 let title = format!("Gates of {} (label {})", vertebra.name, vertebra.label);
                 match checks {
-                    Ok(checks) => print_checks(&title, &checks),
-                    Err(error) => println!("\n# {title}\n# refuse: {}", Ending::of(&error).error),
+                    Ok(checks) => print_checks(&title, &checks)?,
+                    Err(error) => print(format_args!(
+                        "\n# {title}\n# refuse: {}\n",
+                        Ending::of(&error).error
+                    ))?,
                 }
             }
             return Ok(());
@@ -150,16 +153,16 @@ fn headline(result: &RunResult) -> String {
     format!("{}: {}", result.which(), result.headline())
 }
 
-fn print_checks(title: &str, checks: &[Check]) {
-    println!("\n# {title}");
+fn print_checks(title: &str, checks: &[Check]) -> anyhow::Result<()> {
+    print(format_args!("\n# {title}\n"))?;
     for check in checks {
-        println!(
-            "# {} {}: {}",
-            status_word(check.status),
-            check.name,
-            check.reason
-        );
+        let status = status_word(check.status);
+        print(format_args!(
+            "# {status} {}: {}\n",
+            check.name, check.reason
+        ))?;
     }
+    Ok(())
 }
 
 /// `--level all`: one line per vertebra, and the exit status of them together.

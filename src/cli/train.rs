@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Globals;
+use super::output::print;
 use crate::exit::Failure;
 use crate::train::{AnyPlan, Fold, TrainRequest, train};
 
@@ -52,8 +53,7 @@ pub struct TrainArgs {
 impl TrainArgs {
     pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {
         if let Some(name) = &self.print_plan {
-            print!("{}", AnyPlan::load(name)?.to_toml()?);
-            return Ok(());
+            return print(AnyPlan::load(name)?.to_toml()?);
         }
         let (Some(plan), Some(data), Some(out)) = (&self.plan, &self.data, &self.out) else {
             return Err(Failure::usage("--plan, --data and --out are needed").into());

@@ -6,6 +6,7 @@ use clap::Args;
 use solver::Device;
 
 use super::Globals;
+use super::output::print;
 use crate::exit::Failure;
 use crate::output_dir::{check_file, write_file};
 use crate::verification::{VerificationRow, markdown, verify};
@@ -35,19 +36,19 @@ impl VerifyArgs {
             check_file(file, self.overwrite)?;
         }
         let rows = verify(&mut globals.progress())?;
-        println!(
-            "{:<104} {:>14} {:>14} {:>10}  pass",
+        print(format_args!(
+            "{:<104} {:>14} {:>14} {:>10}  pass\n",
             "quantity", "reference", "result", "error"
-        );
+        ))?;
         for row in &rows {
-            println!(
-                "{:<104} {:>14.6e} {:>14.6e} {:>10.1e}  {}",
+            print(format_args!(
+                "{:<104} {:>14.6e} {:>14.6e} {:>10.1e}  {}\n",
                 quantity(row),
                 row.reference,
                 row.result,
                 row.error(),
                 if row.passes() { "yes" } else { "NO" }
-            );
+            ))?;
         }
         if let Some(file) = &self.markdown {
             write_file(file, markdown(&rows).as_bytes())?;

@@ -220,3 +220,18 @@ fn an_interrupted_deck_keeps_the_increments_done() {
         .count();
     assert_eq!(rows as u64, done);
 }
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    // As in `osteoload protocol keys | head -1`.
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_osteoload"))
+        .args(["protocol", "keys"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("a process");
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().expect("its end");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success() && said.is_empty(), "{said}");
+}

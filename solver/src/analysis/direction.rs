@@ -4,7 +4,7 @@ use super::Run;
 use crate::device::LinearDevice;
 use crate::error::{Error, Result};
 use crate::linear::{
-    AlgebraicMultigrid, Block3, BlockOperator, CgEnd, CgResult, Multigrid, SparseFactor,
+    AlgebraicMultigrid, Block3, BlockOperator, CgEnd, CgResult, Multigrid, SparseFactor, Written,
     conjugate_gradients,
 };
 use crate::operator::vector::{dot, norm, update};
@@ -90,6 +90,7 @@ trait Precondition<O: Operator<f64>> {
         limit: usize,
     ) -> Result<CgResult> {
         let cycle = |r: &[f64], z: &mut [f64]| self.precondition(operator, r, z);
+        let cycle = Written::new(cycle);
         Ok(conjugate_gradients(operator, cycle, r, x, tolerance, limit))
     }
 }
@@ -101,6 +102,18 @@ impl<'a> Precondition<LatticeOperator<'a>> for Multigrid<'_> {
 
     fn precondition(&mut self, operator: &LatticeOperator<'a>, r: &[f64], z: &mut [f64]) {
         Multigrid::precondition(self, operator, r, z);
+    }
+
+    fn solve(
+        &mut self,
+        operator: &LatticeOperator<'a>,
+        r: &mut [f64],
+        x: &mut [f64],
+        tolerance: f64,
+        limit: usize,
+    ) -> Result<CgResult> {
+        let cycle = self.cycle_of(operator);
+        Ok(conjugate_gradients(operator, cycle, r, x, tolerance, limit))
     }
 }
 

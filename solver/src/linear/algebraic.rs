@@ -388,7 +388,7 @@ fn cycle(levels: &mut [AggregateLevel], coarsest: Option<&Coarsest>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linear::{CgEnd, SplitMatrix, add_split, conjugate_gradients};
+    use crate::linear::{CgEnd, SplitMatrix, Written, add_split, conjugate_gradients};
     use crate::operator::Operator;
 
     /// A bar of nodes bound to their neighbours by `bond`.
@@ -436,7 +436,7 @@ mod tests {
         let mut x = vec![0.0; r.len()];
         let result = conjugate_gradients(
             &operator,
-            |r, z| multigrid.precondition(&operator, r, z),
+            Written::new(|r: &[f64], z: &mut [f64]| multigrid.precondition(&operator, r, z)),
             &mut r,
             &mut x,
             1e-8,

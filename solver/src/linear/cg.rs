@@ -3,6 +3,47 @@
 use crate::operator::Operator;
 use crate::operator::vector::{dot, norm, update};
 
+/// A preconditioner and the vector `z` that it makes of a residual, in whatever form it has it.
+pub trait Preconditioned {
+    /// `z` = the preconditioner applied to `r`.
+    fn apply(&mut self, r: &[f64]);
+    /// `z . v`.
+    fn dot(&self, v: &[f64]) -> f64;
+    /// `p = z + beta p`.
+    fn turn(&self, p: &mut [f64], beta: f64);
+}
+
+/// One that writes `z` out.
+pub struct Written<F> {
+    cycle: F,
+    z: Vec<f64>,
+}
+
+impl<F: FnMut(&[f64], &mut [f64])> Written<F> {
+    /// By `cycle(r, z)`.
+    pub fn new(cycle: F) -> Self {
+        Self {
+            cycle,
+            z: Vec::new(),
+        }
+    }
+}
+
+impl<F: FnMut(&[f64], &mut [f64])> Preconditioned for Written<F> {
+    fn apply(&mut self, r: &[f64]) {
+        self.z.resize(r.len(), 0.0);
+        (self.cycle)(r, &mut self.z);
+    }
+
+    fn dot(&self, v: &[f64]) -> f64 {
+        dot(v, &self.z)
+    }
+
+    fn turn(&self, p: &mut [f64], beta: f64) {
+        update(p, &self.z, |p, z| z + beta * p);
+    }
+}
+
 /// How an iteration ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CgEnd {
@@ -33,7 +74,7 @@ pub struct CgResult {
 /// residual, which is the product with the last direction over again.
 pub fn conjugate_gradients(
     operator: &dyn Operator<f64>,
-    mut precondition: impl FnMut(&[f64], &mut [f64]),
+    mut preconditioner: impl Preconditioned,
     r: &mut [f64],
     x: &mut [f64],
     tolerance: f64,
@@ -43,7 +84,6 @@ pub fn conjugate_gradients(
     x.fill(0.0);
     let scale = norm(r);
     let target = scale * tolerance;
-    let mut z = vec![0.0; n];
     let mut q = vec![0.0; n];
     let mut p = vec![0.0; n];
     let (mut rz_old, mut step) = (0.0, 0.0);
@@ -55,8 +95,8 @@ pub fn conjugate_gradients(
                 iterations: iteration,
             };
         }
-        precondition(r, &mut z);
-        let rz = dot(r, &z);
+        preconditioner.apply(r);
+        let rz = preconditioner.dot(r);
         if rz.is_nan() || rz <= 0.0 {
             return CgResult {
                 end: CgEnd::Preconditioner,
@@ -66,10 +106,10 @@ pub fn conjugate_gradients(
         let beta = if iteration == 0 {
             0.0
         } else {
-            -step * dot(&q, &z) / rz_old
+            -step * preconditioner.dot(&q) / rz_old
         };
         rz_old = rz;
-        update(&mut p, &z, |p, z| z + beta * p);
+        preconditioner.turn(&mut p, beta);
         operator.apply(&p, &mut q);
         let curvature = dot(&p, &q);
         if curvature.is_nan() || curvature <= 0.0 {

@@ -9,12 +9,13 @@ use crate::operator::{LatticeOperator, for_each_set};
 type Matrix = [f32; 576];
 
 /// Galerkin matrices of one layer of elements of the last of `levels`, summed into the stencils of all levels on
-/// the way up; returns them for the next coarser level.
+/// the way up; returns them for the next coarser level. `spare` holds memory of earlier layers.
 pub(super) fn fill_layer(
     levels: &[CoarseLevel],
     stencils: &mut [Stencil],
     galerkin: &FineGalerkin,
     layer: usize,
+    spare: &mut Vec<Vec<f32>>,
 ) -> Vec<f32> {
     let (Some((level, finer_levels)), Some((stencil, finer_stencils))) =
         (levels.split_last(), stencils.split_last_mut())
@@ -26,7 +27,7 @@ pub(super) fn fill_layer(
         layers.map(|layer| {
             if layer < finer.layout.layers() {
                 let first = finer.layout.layer(layer).start;
-                let matrices = fill_layer(finer_levels, finer_stencils, galerkin, layer);
+                let matrices = fill_layer(finer_levels, finer_stencils, galerkin, layer, spare);
                 (first, matrices)
             } else {
                 (0, Vec::new())
@@ -35,7 +36,8 @@ pub(super) fn fill_layer(
     });
     let instructions = galerkin.fine.instructions;
     let elements = level.layout.layer(layer);
-    let mut matrices = vec![0.0; 576 * elements.len()];
+    let mut matrices = spare.pop().unwrap_or_default();
+    matrices.resize(576 * elements.len(), 0.0);
     matrices
         .par_chunks_mut(576)
         .zip(&level.children[elements])
@@ -44,6 +46,7 @@ pub(super) fn fill_layer(
             sum_children(instructions, galerkin, finer.as_ref(), children, target);
         });
     stencil.add_layer(&level.layout, layer, &matrices);
+    spare.extend(finer.into_iter().flatten().map(|(_, used)| used));
     matrices
 }
 

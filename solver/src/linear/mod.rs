@@ -17,7 +17,7 @@ mod transfer;
 
 pub use algebraic::{AlgebraicMultigrid, Corners};
 pub use block_rows::{Block3, BlockOperator, BlockPattern, SplitMatrix, add_split};
-pub use cg::{CgEnd, CgResult, conjugate_gradients};
+pub use cg::{CgEnd, CgResult, Written, conjugate_gradients};
 pub use direct::SparseFactor;
 pub use hierarchy::Hierarchy;
 pub use multigrid::Multigrid;

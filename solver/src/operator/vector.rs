@@ -8,7 +8,7 @@ use super::{InstructionSet, Real, for_each_set};
 const CHUNK: usize = 8192;
 
 #[inline(always)]
-fn dot_body<T: Real>(a: &[T], b: &[T]) -> f64 {
+fn dot_body<T: Real, U: Real>(a: &[T], b: &[U]) -> f64 {
     let mut lanes = [0.0f64; 8];
     let (mut ca, mut cb) = (a.chunks_exact(8), b.chunks_exact(8));
     for (x, y) in (&mut ca).zip(&mut cb) {
@@ -26,11 +26,11 @@ fn dot_body<T: Real>(a: &[T], b: &[T]) -> f64 {
 }
 
 for_each_set! {
-    fn dot_part<T: Real>(a: &[T], b: &[T]) -> f64 = dot_body(a, b)
+    fn dot_part<T: Real, U: Real>(a: &[T], b: &[U]) -> f64 = dot_body(a, b)
 }
 
 /// Dot product: sums of fixed chunks, added in order.
-pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
+pub(crate) fn dot<T: Real, U: Real>(a: &[T], b: &[U]) -> f64 {
     let set = InstructionSet::detect();
     if a.len() <= CHUNK {
         return dot_part(set, a, b);
