@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use calibration::fit::{Check, CheckStatus};
 use calibration::{
     Calibration, Phantom, Rod, RodCentres, Tissue, TissueRegions, find_rods, measure_at_centres,
-    measure_labels, measure_tissues, measure_tissues_drawn, two_point,
+    measure_labels, measure_tissues, two_point,
 };
 use imaging::Volume;
 use imaging::dicom::Acquisition;
@@ -67,7 +67,7 @@ pub fn for_subject(
                     let mut calibration = by_phantom(model, rods, &scan.volume)?;
                     let check = asynchronous(acquisition, scan.acquisition.as_ref());
                     calibration.checks.push(check);
-                    calibration.checks.extend(repaired(&scan.notes));
+                    calibration.checks.extend(repaired(&scan.repairs));
                     Ok(calibration)
                 }
             }
@@ -80,8 +80,8 @@ pub fn for_subject(
 }
 
 /// The check of a scan of rods that was repaired, under a name of its own; none where nothing was.
-pub fn repaired(notes: &[String]) -> Option<Check> {
-    crate::ct::repaired(notes).map(|check| Check {
+pub fn repaired(repairs: &[String]) -> Option<Check> {
+    crate::ct::repaired(repairs).map(|check| Check {
         name: "calibration_scan_repaired".into(),
         status: CheckStatus::Review,
         value: None,
@@ -155,36 +155,32 @@ pub fn internal(
     drawn: Option<&Path>,
     ct: &Volume<f32>,
 ) -> anyhow::Result<(Calibration, TissueRegions)> {
-    let without: &[Tissue] = match spec {
-        CalibrationSpec::Internal { without } => without,
-        _ => &[],
+    let wanted: Vec<Tissue> = match spec {
+        CalibrationSpec::TwoTissues {
+            densities_mg_cm3: [(one, _), (other, _)],
+            ..
+        } => vec![*one, *other],
+        CalibrationSpec::Internal { without } => Tissue::ALL
+            .into_iter()
+            .filter(|tissue| !without.contains(tissue))
+            .collect(),
+        _ => Tissue::ALL.to_vec(),
     };
-    let mut regions = match drawn {
-        None => measure_tissues(ct)
-            .context("the patient's tissues")
-            .kind(Kind::Input)?,
-        Some(path) => {
-            let labels = imaging::read_labels(path)
-                .and_then(|labels| on_grid(labels, &ct.grid))
-                .with_context(|| format!("the tissues of {}", path.display()))
-                .kind(Kind::Input)?;
-            measure_tissues_drawn(ct, &labels)
-                .with_context(|| format!("the tissues of {}", path.display()))
-                .kind(Kind::Input)?
-        }
-    };
-    for tissue in without {
-        regions.leave_out(*tissue).kind(Kind::Input)?;
+    let measured = |labels: Option<&imaging::LabelMap>| measure_tissues(ct, &wanted, labels);
+    let regions = match drawn {
+        None => measured(None).context("the patient's tissues"),
+        Some(path) => imaging::read_labels(path)
+            .and_then(|labels| on_grid(labels, &ct.grid))
+            .map_err(anyhow::Error::from)
+            .and_then(|labels| Ok(measured(Some(&labels))?))
+            .with_context(|| format!("the tissues of {}", path.display())),
     }
+    .kind(Kind::Input)?;
     let calibration = match spec {
         CalibrationSpec::TwoTissues {
             densities_mg_cm3,
             basis,
-        } => {
-            let line = two_point(&regions.samples, *densities_mg_cm3, (*basis).into());
-            regions.keep(&densities_mg_cm3.map(|(tissue, _)| tissue));
-            line
-        }
+        } => two_point(&regions.samples, *densities_mg_cm3, (*basis).into()),
         _ => Calibration::internal(&regions.samples),
     };
     let calibration = calibration

@@ -20,8 +20,10 @@ pub struct Ct {
     pub orientation: Orientation,
     /// How it was acquired, where the format says it (DICOM).
     pub acquisition: Option<Acquisition>,
-    /// What was done to it beyond reading, in words, such as a repaired tilt.
+    /// What was done to it beyond reading, in words, such as padding set to air.
     pub notes: Vec<String>,
+    /// What was repaired of its geometry, in words; stands in `notes` too.
+    pub repairs: Vec<String>,
 }
 
 /// Reads a CT scan. `repair` resamples gantry tilt, uneven spacing and small gaps of a DICOM series,
@@ -36,6 +38,7 @@ pub fn read(path: &Path, repair: bool) -> anyhow::Result<Ct> {
             volume: imaging::read_volume(path).kind(Kind::Input)?,
             acquisition: None,
             notes: Vec::new(),
+            repairs: Vec::new(),
         });
     }
     let series = dicom::read_series(path, &dicom::Options { repair }).kind(Kind::Input)?;
@@ -74,6 +77,7 @@ pub fn read(path: &Path, repair: bool) -> anyhow::Result<Ct> {
             .kind(Kind::Input)?,
         acquisition: Some(series.acquisition),
         notes: series.notes,
+        repairs: series.repairs,
     })
 }
 
@@ -89,13 +93,7 @@ pub fn describe(path: &Path, repair: bool) -> anyhow::Result<Info> {
 }
 
 /// The check of a scan that was repaired; none where nothing was.
-pub fn repaired(notes: &[String]) -> Option<Check> {
-    // Padding is no repair: it changes nothing within the body.
-    let repairs: Vec<&str> = notes
-        .iter()
-        .map(String::as_str)
-        .filter(|note| !note.contains("padding"))
-        .collect();
+pub fn repaired(repairs: &[String]) -> Option<Check> {
     (!repairs.is_empty()).then(|| {
         Check::review(
             "scan_repaired",

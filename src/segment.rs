@@ -98,12 +98,14 @@ pub fn segment(request: &SegmentRequest, progress: &mut Progress) -> anyhow::Res
         }
     }
     progress.stage("read");
-    let scan: Vec<Volume<f32>> = request
-        .channels
-        .iter()
-        .map(|path| crate::ct::read(path, request.repair).map(|ct| ct.volume))
-        .collect::<Result<_, _>>()
-        .context("the CT")?;
+    let mut scan: Vec<Volume<f32>> = Vec::new();
+    for path in &request.channels {
+        let ct = crate::ct::read(path, request.repair).context("the CT")?;
+        for note in &ct.notes {
+            progress.note(&format!("the CT: {note}"));
+        }
+        scan.push(ct.volume);
+    }
     progress.stage("model");
     let choice = Choice {
         folds: request.folds.clone(),

@@ -25,7 +25,7 @@
 //!
 //! # Regions
 //! [`measure_tissues`] finds them; see there. Blood is not looked for: telling the aorta from bowel needs a
-//! segmentation. [`measure_tissues_drawn`] takes it, and any other tissue, from a label map. A scan of other
+//! segmentation. It is taken from a label map, as any other tissue can be. A scan of other
 //! tissues, or with contrast agent, is not noticed except by the ranges of [`Tissue::plausible_hu`].
 //!
 //! # Error
@@ -47,13 +47,19 @@ use crate::error::{Error, Result};
 use crate::fit::{Calibration, Check, CheckStatus, Method, R2_REFUSE, R2_REVIEW};
 use crate::rods::Rod;
 use attenuation::Tables;
-pub use regions::{TissueRegions, measure_tissues, measure_tissues_drawn};
+pub use regions::{TissueRegions, measure_tissues};
 
 /// Fewest tissues of a calibration (Michalski 2020).
 pub const LEAST_TISSUES: usize = 3;
+/// Least span of the tissues' CT numbers, HU: soft tissues alone say nothing of bone.
+const LEAST_SPREAD_HU: f64 = 500.0;
 /// Energies between which a scan of 80 to 140 kVp is expected, keV; beyond them it is for review. Our own
 /// choice, wide: the published example has 97 keV.
 pub const ENERGIES_KEV: [f64; 2] = [45.0, 110.0];
+
+/// Energies that no CT scanner's beam has in effect, keV: tubes run at 150 kV at most, and what leaves a patient has lost its soft
+/// part. Three tissues without air fit such energies, and densities that are none.
+const POSSIBLE_KEV: [f64; 2] = [30.0, 140.0];
 
 /// A tissue of known mass attenuation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -246,7 +252,7 @@ fn check(samples: &[TissueSample]) -> Result<()> {
         }
     }
     let spread = crate::phantom::spread(samples.iter().map(|s| s.hu_mean));
-    if spread < 500.0 {
+    if spread < LEAST_SPREAD_HU {
         return Err(Error::Fit(format!(
             "the tissues span {spread:.0} HU; air or cortical bone must be among them"
         )));
@@ -263,13 +269,20 @@ impl Calibration {
     pub fn internal(samples: &[TissueSample]) -> Result<Self> {
         let energy = EffectiveEnergy::of(samples)?;
         let [q, m, c] = energy.parabola();
+        let air = samples.iter().any(|sample| sample.tissue == Tissue::Air);
+        let hint = if air {
+            "look at the regions"
+        } else {
+            "there is no air among them: a field of view with air round the body is needed"
+        };
+        let [low, high] = POSSIBLE_KEV;
+        if !(low..=high).contains(&energy.energy_kev) {
+            return Err(Error::Fit(format!(
+                "the tissues fit {} keV, and no CT scan has less than {low} or more than {high}; {hint}",
+                energy.energy_kev
+            )));
+        }
         if !(q >= 0.0 && m > 0.0 && c.is_finite()) {
-            let air = samples.iter().any(|sample| sample.tissue == Tissue::Air);
-            let hint = if air {
-                "look at the regions"
-            } else {
-                "there is no air among them: a field of view with air round the body is needed"
-            };
             return Err(Error::Fit(format!(
                 "the tissues fit {} keV and give {q:.3e} HU² {m:+.4} HU {c:+.1} mg/cm3, which does not rise with CT number; {hint}",
                 energy.energy_kev
@@ -363,6 +376,14 @@ pub fn two_point(
     };
     let [(one, low), (other, high)] = densities_mg_cm3;
     let (a, b) = (measured(one)?, measured(other)?);
+    let spread = (a.hu_mean - b.hu_mean).abs();
+    if spread < LEAST_SPREAD_HU {
+        return Err(Error::Fit(format!(
+            "{} and {} are {spread:.0} HU apart; a line needs {LEAST_SPREAD_HU}, so air or cortical bone must be one of the two",
+            one.name(),
+            other.name()
+        )));
+    }
     let slope = (high - low) / (b.hu_mean - a.hu_mean);
     if !(slope.is_finite() && slope > 0.0) {
         return Err(Error::Fit(format!(

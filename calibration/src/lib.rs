@@ -36,9 +36,7 @@ pub use density::{Density, DensityConversion, DensityKind, DensityMap, ElementDe
 pub use error::{Error, Result};
 pub use find::{FoundPhantom, RejectedRod, find_rods};
 pub use fit::{Calibration, Check, CheckStatus, Method};
-pub use internal::{
-    Tissue, TissueRegions, TissueSample, measure_tissues, measure_tissues_drawn, two_point,
-};
+pub use internal::{Tissue, TissueRegions, TissueSample, measure_tissues, two_point};
 pub use law::{ElasticityLaw, Evaluated, Floor, Power, StrengthForm, StrengthLaw, ValidRange};
 pub use phantom::{Phantom, PhantomRod};
 pub use post_yield::{PostYieldCurve, Softening, TissueKind};

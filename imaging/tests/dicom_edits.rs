@@ -268,6 +268,7 @@ fn repair_straightens_a_tilt_and_says_so() {
         let series = repaired(folder.path()).unwrap();
         let expected = format!("gantry tilt of {:.1}° resampled", tilt_deg.abs());
         assert!(series.notes[0].contains(&expected), "{:?}", series.notes);
+        assert_eq!(series.repairs, series.notes);
         let grid = &series.image.grid;
         assert_eq!([grid.size[0], grid.size[2]], [16, 10]);
         let drift = 18.0 * tilt_deg.to_radians().tan().abs();

@@ -522,6 +522,8 @@ fn padding_below_every_ct_number_becomes_air() {
     set(-2000, tags::PIXEL_PADDING_VALUE);
     let read = read_series(place, &Options::default()).unwrap();
     assert_eq!(read.notes, ["30 voxels of padding set to -1024 HU"]);
+    // Padding is no repair: nothing within the body changes.
+    assert!(read.repairs.is_empty());
     let values = real(read.image);
     assert_eq!(
         values[..6],

@@ -228,7 +228,7 @@ impl Run<'_, '_> {
         let mut at = self.evaluate(&zero, Want::TRUE_TANGENT);
         drop(zero);
         let (r, _) = self.residual(&at, 1.0);
-        // Nothing has moved yet: two vectors less while the equations are solved.
+        // Nothing has moved yet: vectors less while the equations are solved.
         at.force = Vec::new();
         self.system.committed = Vec::new();
         let moved = Some([0.0, 1.0]);

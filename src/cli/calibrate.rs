@@ -81,7 +81,7 @@ impl CalibrateArgs {
         };
         calibration
             .checks
-            .extend(crate::calibrate::repaired(&scan.notes));
+            .extend(crate::calibrate::repaired(&scan.repairs));
         let figure = CalibrationFigure {
             calibration: &calibration,
             scan: &ct,

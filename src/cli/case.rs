@@ -73,8 +73,9 @@ pub struct CaseArgs {
     #[arg(long, value_name = "ELEMENT")]
     pub morph_element: Option<MorphElement>,
     /// From CT number to density: file:calibration.json, line:SLOPE,INTERCEPT[,BASIS] (mg/cm3 = SLOPE HU +
-    /// INTERCEPT), density[:BASIS] (the scan is mg/cm3 already), phantom:MODEL, internal; BASIS is k2hpo4
-    /// (default), ha or ash
+    /// INTERCEPT), density[:BASIS] (the scan is mg/cm3 already), phantom:MODEL, internal (by the patient's tissues),
+    /// internal:without=TISSUE[+TISSUE], internal:TISSUE=MG_CM3,TISSUE=MG_CM3[,BASIS] (the line through two); BASIS is
+    /// k2hpo4 (default), ha or ash
     #[arg(long, value_name = "SPEC")]
     pub calibration: Option<CalibrationSpec>,
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Globals;
+use super::output::print;
 use crate::evaluate::{self, EvaluateRequest};
 use crate::output_dir::{check_file, write_file};
 use crate::plan::LabelNames;
@@ -73,7 +74,9 @@ impl EvaluateArgs {
         let text = serde_json::to_string_pretty(&figures)? + "\n";
         match &self.out {
             Some(out) => write_file(out, text.as_bytes())?,
-            None => globals.say(text.trim_end()),
+            // Nowhere else does this result stand.
+            None if !globals.quiet => return print(text),
+            None => {}
         }
         Ok(())
     }

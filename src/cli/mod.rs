@@ -149,7 +149,6 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    memory::return_large_blocks();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -50,6 +50,8 @@ impl Plan {
                 Origin::Default => format!("default of {}", self.protocol),
                 origin => origin.to_string(),
             };
+            // A comment ends with its line, whatever a name or a reason holds.
+            let origin = origin.replace(|c: char| c.is_control(), " ");
             text += &format!("# {}\n{name} = {value} # {origin}\n", key.meaning.trim());
         }
         text += "\n[origin]\n";

@@ -71,6 +71,16 @@ fn every_value_of_a_protocol_names_its_source() {
 }
 
 #[test]
+fn a_reason_of_several_lines_stays_in_its_comment() {
+    let mut plan = plan("saillard2024-femur", &[]);
+    let reason = "one\nmesh.voxel_mm = 9\r\u{7}two";
+    assert!(plan.set_by_rule("mesh.voxel_mm", 2.0, reason).unwrap());
+    plan.protocol = "my\rown.toml".into();
+    let back = Plan::from_toml(&plan.to_toml()).unwrap();
+    assert_eq!(back, plan);
+}
+
+#[test]
 fn a_full_plan_comes_back_with_every_origin() {
     let mut plan = plan(
         "linear-compression",

@@ -38,7 +38,7 @@ pub fn grid(grid: &Grid) -> Check {
             NAME,
             largest,
             format!(
-                "{found}: above {REVIEW_MM} mm no voxel need lie whole in the cortex of a femoral neck, and the load depends on where the grid falls"
+                "{found}: above {REVIEW_MM} mm no voxel need lie whole in a cortex as thin as that of a femoral neck, and the load depends on where the grid falls"
             ),
         )
     } else {

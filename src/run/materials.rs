@@ -73,7 +73,13 @@ pub fn assign(model: &mut BoneModel, kind: DensityKind, plan: &Plan) -> anyhow::
     let mut checks = Vec::new();
     let mut modulus: Vec<f64>;
     let mut sampled = None;
-    let (mut density, mut clamped) = prepare(model.density_mg_cm3.clone())?;
+    // Cement has no density of bone, whatever the scan shows where it is drawn.
+    let is_bone = |element: usize| model.kinds[element] == ElementKind::Bone;
+    let (mut density, _) = prepare(model.density_mg_cm3.clone())?;
+    let raised = model.density_mg_cm3.iter().enumerate();
+    let mut clamped = raised
+        .filter(|&(element, &value)| is_bone(element) && value < minimum)
+        .count();
     if settings.bins > 0 {
         let grid = model.density.data.iter().map(|&v| f64::from(v)).collect();
         let (grid, _) = prepare(grid)?;
@@ -117,18 +123,21 @@ pub fn assign(model: &mut BoneModel, kind: DensityKind, plan: &Plan) -> anyhow::
             None => density.clone(),
         };
         let evaluated = law.modulus(&points).kind(Kind::Input)?;
-        if evaluated.outside_range > 0 {
-            let what = if model.samples.is_some() {
-                "sampling points"
-            } else {
-                "elements"
-            };
+        let (what, each) = match model.samples {
+            Some(_) => ("sampling points", SAMPLES),
+            None => ("elements", 1),
+        };
+        let of_bone = points.mg_cm3.iter().enumerate();
+        let of_bone = of_bone.filter(|(point, _)| is_bone(point / each));
+        let of_bone = ElementDensity::new(points.kind, of_bone.map(|(_, &d)| d).collect());
+        let counted = law.modulus(&of_bone).kind(Kind::Input)?;
+        if counted.outside_range > 0 {
             checks.push(note(
                 "law_range",
-                evaluated.outside_range,
+                counted.outside_range,
                 format!(
                     "{} {what} lie outside the densities that {} vouches for",
-                    evaluated.outside_range, law.citation
+                    counted.outside_range, law.citation
                 ),
             ));
         }
@@ -138,14 +147,14 @@ pub fn assign(model: &mut BoneModel, kind: DensityKind, plan: &Plan) -> anyhow::
                 let floor = |n: usize| law.at_mpa(points.mg_cm3[n]) <= law.floor.mpa;
                 clamped = clamped.max(
                     (0..modulus.len())
-                        .filter(|e| (e * SAMPLES..(e + 1) * SAMPLES).any(floor))
+                        .filter(|&e| is_bone(e) && (e * SAMPLES..(e + 1) * SAMPLES).any(floor))
                         .count(),
                 );
                 sampled = Some((points, evaluated.mpa));
             }
             None => {
                 modulus = evaluated.mpa;
-                clamped = clamped.max(evaluated.clamped);
+                clamped = clamped.max(counted.clamped);
             }
         }
     }

@@ -53,6 +53,7 @@ impl Scan {
             orientation,
             acquisition,
             notes,
+            repairs,
         } = crate::ct::read(&request.ct, subject.repair)
             .context("the scan")
             .kind(Kind::Input)?;
@@ -99,7 +100,7 @@ impl Scan {
             calibration,
             labels: to_ras_axes(&labels),
             orientation: stated_sides(orientation),
-            repaired: crate::ct::repaired(&notes),
+            repaired: crate::ct::repaired(&repairs),
             acquisition,
             notes,
             grid: scan_grid,

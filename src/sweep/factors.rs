@@ -146,8 +146,8 @@ fn variants(factor: Factor, case: &Case) -> (String, Found) {
             },
         ),
         Factor::Calibration => match &plan.subject.calibration {
-            Some(CalibrationSpec::Internal { .. }) => {
-                ("all tissues".into(), tissues(case.calibration))
+            Some(spec @ CalibrationSpec::Internal { .. }) => {
+                (spec.to_string(), tissues(case.calibration))
             }
             _ => ("line as fitted".into(), lines(case.calibration)),
         },
@@ -269,6 +269,12 @@ fn numbers(key: &str, values: &[f64], unit: &str) -> Found {
 /// Mindways is not the mean of their CT numbers. There `se(intercept)² = se(height)² + HU² se(slope)²`. The line is moved by `se(height)`
 /// and turned about that point by `se(slope)`.
 fn lines(calibration: &Calibration) -> Found {
+    if !calibration.tissue_samples().is_empty() {
+        return Err(
+            "a calibration by tissues has no standard errors; with --calibration internal each of them is left out in turn"
+                .into(),
+        );
+    }
     let (Some(slope_error), Some(intercept_error)) = (
         calibration.slope_standard_error,
         calibration.intercept_standard_error,

@@ -338,7 +338,8 @@ fn run_factors(
     })
 }
 
-/// The plan and the calibration of a variant that changes the calibration; `run` with that plan calibrates so.
+/// The plan and the calibration of a variant that changes the calibration; `run` with that plan calibrates so. Where a parabola is flat,
+/// far below any bone, the density keeps the unchanged calibration's lowest value.
 fn recalibrated(plan: &Plan, scan: &Scan, change: &Change) -> anyhow::Result<(Plan, Calibration)> {
     let mut plan = plan.clone();
     let subject = &mut plan.subject;

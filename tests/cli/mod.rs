@@ -1,7 +1,7 @@
 //! The command as a user meets it: exit status, standard error, files. Nothing here solves.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn osteoload(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_osteoload"))
@@ -224,10 +224,10 @@ fn an_interrupted_deck_keeps_the_increments_done() {
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     // As in `osteoload protocol keys | head -1`.
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_osteoload"))
+    let mut child = Command::new(env!("CARGO_BIN_EXE_osteoload"))
         .args(["protocol", "keys"])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("a process");
     drop(child.stdout.take());

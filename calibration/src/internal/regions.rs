@@ -54,21 +54,9 @@ impl TissueRegions {
     }
 
     /// Takes all but these out.
-    pub fn keep(&mut self, tissues: &[Tissue]) {
+    fn keep(&mut self, tissues: &[Tissue]) {
         let others = Tissue::ALL.iter().filter(|other| !tissues.contains(other));
         others.for_each(|other| self.drop_tissue(*other));
-    }
-
-    /// Takes a tissue out that is not to count.
-    ///
-    /// # Errors
-    /// [`Error::Fit`] where it was not found.
-    pub fn leave_out(&mut self, tissue: Tissue) -> Result<()> {
-        if self.samples.iter().all(|sample| sample.tissue != tissue) {
-            return Err(super::not_among(tissue, &self.samples));
-        }
-        self.drop_tissue(tissue);
-        Ok(())
     }
 }
 
@@ -90,10 +78,7 @@ struct Blocks {
 ///
 /// # Errors
 /// [`Error::Fit`] when there is no body in the scan; [`Error::Image`] as the image operations.
-pub fn measure_tissues(ct_hu: &Volume<f32>) -> Result<TissueRegions> {
-    if ct_hu.grid.is_empty() {
-        return Err(Error::Fit("the scan holds no voxel".into()));
-    }
+fn find_tissues(ct_hu: &Volume<f32>) -> Result<TissueRegions> {
     let blocks = Blocks::of(ct_hu)?;
     let mask = |inside: &dyn Fn(usize) -> bool| Mask {
         grid: blocks.grid.clone(),
@@ -169,13 +154,23 @@ pub fn measure_tissues(ct_hu: &Volume<f32>) -> Result<TissueRegions> {
     })
 }
 
-/// Measures the tissues that a label map shows (label `n` is the `n`-th of [`Tissue::ALL`]), and finds the others as
-/// [`measure_tissues`] does.
+/// Measures those of the `wanted` tissues that a label map shows (label `n` is the `n`-th of [`Tissue::ALL`]), and finds the others:
+/// [`find_tissues`].
 ///
 /// # Errors
 /// [`Error::Fit`] for a label that is no tissue, a CT number that is not finite and a region of less than 10 mm² in its largest
-/// slice (Michalski 2020); where tissues must be found, as [`measure_tissues`].
-pub fn measure_tissues_drawn(ct_hu: &Volume<f32>, drawn: &LabelMap) -> Result<TissueRegions> {
+/// slice (Michalski 2020), and, where tissues must be found, when there is no body in the scan; [`Error::Image`] for a map on
+/// another grid.
+pub fn measure_tissues(
+    ct_hu: &Volume<f32>,
+    wanted: &[Tissue],
+    drawn: Option<&LabelMap>,
+) -> Result<TissueRegions> {
+    if ct_hu.grid.is_empty() {
+        return Err(Error::Fit("the scan holds no voxel".into()));
+    }
+    let none = LabelMap::filled(ct_hu.grid.clone(), 0);
+    let drawn = drawn.unwrap_or(&none);
     ct_hu.grid.check_same(&drawn.grid)?;
     let mut voxels = vec![Vec::new(); Tissue::ALL.len()];
     for (index, &label) in drawn
@@ -200,8 +195,8 @@ pub fn measure_tissues_drawn(ct_hu: &Volume<f32>, drawn: &LabelMap) -> Result<Ti
     let shown = |tissue: &Tissue| !voxels[usize::from(label_of(*tissue)) - 1].is_empty();
     let look = |tissue: &Tissue| *tissue != Tissue::Blood && !shown(tissue);
     let blocks = Blocks::of(ct_hu)?;
-    let mut regions = if Tissue::ALL.iter().any(look) {
-        measure_tissues(ct_hu)?
+    let mut regions = if wanted.iter().any(look) {
+        find_tissues(ct_hu)?
     } else {
         TissueRegions {
             samples: Vec::new(),
@@ -229,6 +224,7 @@ pub fn measure_tissues_drawn(ct_hu: &Volume<f32>, drawn: &LabelMap) -> Result<Ti
     regions
         .samples
         .sort_by_key(|sample| label_of(sample.tissue));
+    regions.keep(wanted);
     Ok(regions)
 }
 

@@ -122,6 +122,13 @@ fn two_points_make_the_line_through_them() {
     assert!((line.density_mg_cm3(-110.0) + 80.0).abs() < 1e-9);
     assert_eq!(line.status(), CheckStatus::Review);
     assert!(through(-80.0, -800.0).is_err());
+    let soft = [
+        sample(Tissue::Muscle, 50.0),
+        sample(Tissue::Adipose, -110.0),
+    ];
+    let densities = [(Tissue::Adipose, -80.0), (Tissue::Muscle, 40.0)];
+    let error = two_point(&soft, densities, DensityKind::K2Hpo4).unwrap_err();
+    assert!(error.to_string().contains("160 HU apart"), "{error}");
     let blood = [(Tissue::Air, -800.0), (Tissue::Blood, 10.0)];
     let error = two_point(&samples, blood, DensityKind::K2Hpo4).unwrap_err();
     assert!(error.to_string().contains("blood is not among"), "{error}");
@@ -164,7 +171,7 @@ fn body() -> Volume<f32> {
 
 #[test]
 fn tissues_of_a_painted_body_are_measured() {
-    let regions = measure_tissues(&body()).unwrap();
+    let regions = measure_tissues(&body(), &Tissue::ALL, None).unwrap();
     let expected = [
         (Tissue::Adipose, -105.0, 1.0),
         (Tissue::Air, -1000.0, 1.0),
@@ -189,7 +196,9 @@ fn tissues_of_a_painted_body_are_measured() {
 #[test]
 fn air_alone_is_no_body() {
     let air = Volume::filled(Grid::axis_aligned([30, 30, 10], [2.0; 3]), -1000f32);
-    let error = measure_tissues(&air).unwrap_err().to_string();
+    let error = measure_tissues(&air, &Tissue::ALL, None)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("no body"), "{error}");
 }
 
@@ -213,8 +222,8 @@ fn drawn() -> LabelMap {
 #[test]
 fn a_drawn_tissue_stands_for_the_found_one() {
     let (body, drawn) = (body(), drawn());
-    let found = measure_tissues(&body).unwrap();
-    let regions = measure_tissues_drawn(&body, &drawn).unwrap();
+    let found = measure_tissues(&body, &Tissue::ALL, None).unwrap();
+    let regions = measure_tissues(&body, &Tissue::ALL, Some(&drawn)).unwrap();
     let tissues: Vec<Tissue> = regions.samples.iter().map(|s| s.tissue).collect();
     assert_eq!(tissues, Tissue::ALL);
     for (tissue, label, hu) in [(0, 1, -105.0), (2, 3, 50.0)] {
@@ -239,7 +248,7 @@ fn drawn_tissues_that_cannot_be_measured_are_refused() {
     let error = |change: &dyn Fn(&mut LabelMap)| {
         let mut drawn = LabelMap::filled(body.grid.clone(), 0);
         change(&mut drawn);
-        measure_tissues_drawn(&body, &drawn)
+        measure_tissues(&body, &Tissue::ALL, Some(&drawn))
             .unwrap_err()
             .to_string()
     };
@@ -259,7 +268,7 @@ fn drawn_tissues_that_cannot_be_measured_are_refused() {
     holed.data[place] = f32::NAN;
     let mut labels = drawn();
     labels.data[place] = 5;
-    let error = measure_tissues_drawn(&holed, &labels).unwrap_err();
+    let error = measure_tissues(&holed, &Tissue::ALL, Some(&labels)).unwrap_err();
     assert!(error.to_string().contains("NaN"), "{error}");
 }
 
@@ -291,13 +300,51 @@ fn a_tissue_left_out_does_not_count() {
     assert!(error.contains("blood is not among"), "{error}");
     let line = Calibration::line(0.8, 0.0, DensityKind::K2Hpo4).unwrap();
     assert!(line.without_tissue(Tissue::Air).is_err());
-    let mut regions = measure_tissues(&body()).unwrap();
-    regions.leave_out(Tissue::Muscle).unwrap();
-    assert_eq!(regions.samples.len(), 3);
-    assert_eq!(regions.labels.select(&[5]).count(), 0);
-    assert!(regions.leave_out(Tissue::Muscle).is_err());
-    regions.keep(&[Tissue::Air, Tissue::Blood]);
+    let wanted = [Tissue::Air, Tissue::Blood];
+    let regions = measure_tissues(&body(), &wanted, None).unwrap();
     assert_eq!(regions.samples.len(), 1);
     let marked = regions.labels.data.iter().filter(|label| **label > 0);
     assert!(marked.clone().all(|label| *label == 2) && marked.count() > 49);
+}
+
+#[test]
+fn what_is_drawn_need_not_be_found() {
+    // A scan without a body, and two tissues drawn in it.
+    let grid = Grid::axis_aligned([30, 30, 10], [2.0; 3]);
+    let labels = LabelMap::from_fn(grid.clone(), |[i, _, _]| [2u16, 1][i / 15]);
+    let scan = labels.map(|label| if *label == 2 { -1000f32 } else { -310.0 });
+    let wanted = [Tissue::Air, Tissue::Adipose];
+    let regions = measure_tissues(&scan, &wanted, Some(&labels)).unwrap();
+    assert_eq!(regions.samples.len(), 2);
+    let all = measure_tissues(&scan, &Tissue::ALL, Some(&labels)).unwrap_err();
+    assert!(all.to_string().contains("no body"), "{all}");
+}
+
+#[test]
+fn energies_that_no_scan_has_are_refused() {
+    // Every CT number is plausible, three tissues lie on a line at some energy, and the densities are none.
+    for (tissues, energy) in [
+        (
+            [
+                sample(Tissue::Adipose, -100.0),
+                sample(Tissue::CorticalBone, 1050.0),
+                sample(Tissue::Muscle, 60.0),
+            ],
+            "200 keV",
+        ),
+        (
+            [
+                sample(Tissue::Blood, 45.0),
+                sample(Tissue::CorticalBone, 1250.0),
+                sample(Tissue::Muscle, 55.0),
+            ],
+            "148.5 keV",
+        ),
+    ] {
+        let error = Calibration::internal(&tissues).unwrap_err().to_string();
+        assert!(
+            error.contains(energy) && error.contains("no air"),
+            "{error}"
+        );
+    }
 }

@@ -28,8 +28,10 @@ pub struct Series {
     pub image: Image,
     /// How it was acquired.
     pub acquisition: Acquisition,
-    /// What was done to it beyond reading, in words, such as a repaired tilt.
+    /// What was done to it beyond reading, in words, such as padding set to air.
     pub notes: Vec<String>,
+    /// What was repaired of its geometry, in words, such as a tilt; stands in `notes` too.
+    pub repairs: Vec<String>,
 }
 
 /// The files of one series.
@@ -520,13 +522,14 @@ pub fn read_series(path: &Path, options: &Options) -> Result<Series> {
         Scale::Whole(_) => Voxels::I32(unpack!(i32, real)),
         Scale::Real => Voxels::F32(unpack!(f32, real)),
     };
-    let mut notes = Vec::new();
+    let (mut notes, mut repairs) = (Vec::new(), Vec::new());
     let padded = padded.into_inner();
     if padded > 0 {
         notes.push(format!("{padded} voxels of padding set to {AIR_HU} HU"));
     }
     if let (Some(repair), Voxels::F32(slices)) = (&ready.arranged.repair, &voxels) {
-        notes.extend(repair.notes());
+        repairs = repair.notes();
+        notes.extend_from_slice(&repairs);
         let outside = if is_ct { AIR_HU as f32 } else { 0.0 };
         voxels = Voxels::F32(repair.apply(slices, outside));
     }
@@ -539,6 +542,7 @@ pub fn read_series(path: &Path, options: &Options) -> Result<Series> {
         },
         acquisition: ready.acquisition,
         notes,
+        repairs,
     })
 }
 

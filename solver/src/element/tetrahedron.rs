@@ -152,15 +152,15 @@ impl<const N: usize> TetrahedronPoint<N> {
     }
 }
 
-/// What a point's consistent tangent is made of: `D = lame 1 x 1 + 2 shear I - m x m`.
+/// What a point's consistent tangent is made of: `D = lame 1 x 1 + 2 shear I - k n x n`.
 #[derive(Clone, Copy, Debug)]
 pub struct PointTangent {
     /// First Lamé parameter, MPa.
     lame: f64,
     /// Shear modulus, MPa.
     shear: f64,
-    /// The deviator `m` that plastic flow takes away, xx, yy, zz, yz, xz, xy, square roots of MPa.
-    flow: Option<[f64; 6]>,
+    /// What plastic flow takes away: `k`, MPa, and the unit deviator `n`, xx, yy, zz, yz, xz, xy.
+    flow: Option<(f64, [f64; 6])>,
 }
 
 impl PointTangent {
@@ -174,11 +174,11 @@ impl PointTangent {
                 flow: None,
             };
         };
-        let (deviatoric, [xx, yy, yz, xz, xy]) = j2::tangent_parts(flow, moduli, lowest_slope);
+        let (deviatoric, k) = j2::tangent_moduli(flow, moduli, lowest_slope);
         Self {
             lame: moduli.bulk - deviatoric / 3.0,
             shear: 0.5 * deviatoric,
-            flow: Some([xx, yy, -xx - yy, yz, xz, xy]),
+            flow: Some((k, flow.direction)),
         }
     }
 }
@@ -259,13 +259,15 @@ pub fn stiffness<const N: usize, const P: usize>(
         }
     }
     for (point, tangent) in points.iter().zip(tangents) {
-        let Some(flow) = tangent.flow else { continue };
+        let Some((k, direction)) = tangent.flow else {
+            continue;
+        };
         let mut along = [[0.0; N]; 3];
-        point.add_forces(&flow, &mut along);
+        point.add_forces(&direction, &mut along);
         // The forces of a stress hold the weight once; so does what is taken away.
         for i in 0..3 {
             for a in 0..N {
-                let factor = along[i][a] / point.weight;
+                let factor = k / point.weight * along[i][a];
                 for j in 0..3 {
                     for b in 0..N {
                         matrix[i][a][j][b] -= factor * along[j][b];
@@ -356,13 +358,16 @@ mod tests {
         assert!(difference.norm() < 1e-12 * by_definition(&points, &[d; 4]).norm());
         // Points that flow, by different amounts and in softening, beside one that does not.
         let curve =
-            HardeningCurve::new(vec![[0.0, 7.0], [0.01, 7.0], [0.05, 5.0], [1.0, 5.0]]).unwrap();
-        let sizes = [0.001, 0.02, 0.03, 0.06];
+            HardeningCurve::new(vec![[0.0, 7.0], [0.01, 7.0], [0.02, 5.0], [0.03, 40.0]]).unwrap();
+        // Elastic, on the plateau, in softening, and so far along the steep branch that `k` is negative.
+        let sizes = [0.001, 0.02, 0.024, 0.06];
         let updates = sizes.map(|size: f64| {
             let strain = [0.9, -0.3, 0.1, 0.5, -0.4, 0.7].map(|part| part * size);
             j2::update(&strain, &PlasticState::default(), moduli, &curve)
         });
         assert!(updates[0].flow.is_none() && updates[2].flow.is_some());
+        let last = PointTangent::of(updates[3].flow.as_ref(), moduli, 0.0).flow;
+        assert!(last.is_some_and(|(k, _)| k < 0.0));
         for lowest in [f64::NEG_INFINITY, 7.0] {
             let parts = updates
                 .each_ref()

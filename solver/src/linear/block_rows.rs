@@ -303,13 +303,14 @@ mod tests {
 
     #[test]
     fn a_split_entry_keeps_48_bits() {
-        let (mut high, mut low) = ([0.0; 9], [0.0; 9]);
+        let (mut high, mut low) = ([[0.0f32; 3]; 3], [[0.0f32; 3]; 3]);
         for value in [1.0 / 3.0, 1e4 / 7.0, -2.0 / 11.0] {
             add_split(&mut high, &mut low, &[value; 9]);
         }
         let exact = 1.0 / 3.0 + 1e4 / 7.0 - 2.0 / 11.0;
         for i in 0..9 {
-            assert!((f64::from(high[i]) + f64::from(low[i]) - exact).abs() < 1e-14 * exact);
+            let (high, low) = (high[i / 3][i % 3], low[i / 3][i % 3]);
+            assert!((f64::from(high) + f64::from(low) - exact).abs() < 1e-14 * exact);
         }
     }
 

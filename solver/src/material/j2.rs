@@ -30,7 +30,7 @@ pub struct J2Update {
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
     /// Unit deviator of the trial stress.
-    direction: [f64; 6],
+    pub(crate) direction: [f64; 6],
     /// Increment of equivalent plastic strain over the trial von Mises stress, 1/MPa.
     increment_over_trial: f64,
     /// Slope of the curve at the end of the update, MPa.
@@ -196,15 +196,23 @@ pub fn tangent(flow: Option<&Flow>, moduli: Moduli, lowest_slope: f64) -> [[f64;
 /// deviator `m` (xx, yy, yz, xz, xy, square roots of MPa) with `D = bulk 1x1 + deviatoric I_dev - m x m`.
 #[inline(always)]
 pub fn tangent_parts(flow: &Flow, moduli: Moduli, lowest_slope: f64) -> (f64, [f64; 5]) {
-    let g = moduli.shear;
-    let slope = flow.slope.max(lowest_slope);
-    // Never negative: the increment over the trial stress is below 1 / (3 G + H), as the yield stress is positive.
-    let square = 6.0 * g * g * (1.0 / (3.0 * g + slope) - flow.increment_over_trial);
+    let (deviatoric, square) = tangent_moduli(flow, moduli, lowest_slope);
+    // Below zero only where a curve hardens so steeply after a plateau that an increment ends above its secant; the tangent is then a
+    // little softer.
     let root = square.max(0.0).sqrt();
     let n = &flow.direction;
+    (deviatoric, [n[0], n[1], n[3], n[4], n[5]].map(|n| root * n))
+}
+
+/// The consistent tangent of a flowing point as [`tangent`] gives it: deviatoric stiffness and the number `k` (MPa) of `D = bulk 1x1 +
+/// deviatoric I_dev - k n x n`, where `n` is the direction of the flow.
+#[inline(always)]
+pub fn tangent_moduli(flow: &Flow, moduli: Moduli, lowest_slope: f64) -> (f64, f64) {
+    let g = moduli.shear;
+    let slope = flow.slope.max(lowest_slope);
     (
         2.0 * g * (1.0 - 3.0 * g * flow.increment_over_trial),
-        [n[0], n[1], n[3], n[4], n[5]].map(|n| root * n),
+        6.0 * g * g * (1.0 / (3.0 * g + slope) - flow.increment_over_trial),
     )
 }
 

@@ -178,6 +178,7 @@ impl<'a, T> SharedVector<'a, T> {
     }
 
     /// Where it begins.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn start(&self) -> *const T {
         self.start
     }

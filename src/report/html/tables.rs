@@ -64,6 +64,7 @@ pub(super) fn calibration(result: &Value) -> anyhow::Result<String> {
         line_svg(&found)?.as_bytes(),
         "density over CT number: the rods and the calibration line",
     );
+    let by_tissues = !found.tissue_samples().is_empty();
     let rows: Vec<Vec<String>> = found
         .rods
         .iter()
@@ -82,10 +83,14 @@ pub(super) fn calibration(result: &Value) -> anyhow::Result<String> {
         .collect();
     html += &table(
         &[
-            "Rod",
+            if by_tissues { "Tissue" } else { "Rod" },
             "Mean (HU)",
             "SD (HU)",
-            "Density by the phantom's definition (mg/cm³)",
+            match (by_tissues, found.quadratic_mg_cm3_per_hu2) {
+                (false, _) => "Density by the phantom's definition (mg/cm³)",
+                (true, Some(_)) => "Density by the calibration (mg/cm³)",
+                (true, None) => "Density as given (mg/cm³)",
+            },
             "Voxels",
         ],
         &rows,
