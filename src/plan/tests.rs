@@ -72,7 +72,7 @@ fn every_value_of_a_protocol_names_its_source() {
 
 #[test]
 fn a_reason_of_several_lines_stays_in_its_comment() {
-    let mut plan = plan("saillard2024-femur", &[]);
+    let mut plan = plan("saillard2024-femur", &[]).unwrap();
     let reason = "one\nmesh.voxel_mm = 9\r\u{7}two";
     assert!(plan.set_by_rule("mesh.voxel_mm", 2.0, reason).unwrap());
     plan.protocol = "my\rown.toml".into();
