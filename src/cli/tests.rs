@@ -472,12 +472,8 @@ fn how_a_scan_was_acquired_goes_to_the_provenance_without_the_patient() {
     let named = dir.path().join("slices#1");
     let of = |path| crate::provenance::fingerprint("ct", path).unwrap().sha256;
     assert_eq!(of(named.as_path()), of(place.as_path()));
-    assert_eq!(crate::ct::repaired(&ct.notes), None);
-    let notes = [
-        "3 voxels of padding set to -1024 HU".into(),
-        "gantry tilt of 5.0°".into(),
-    ];
-    let check = crate::ct::repaired(&notes).unwrap();
+    assert_eq!(crate::ct::repaired(&ct.repairs), None);
+    let check = crate::ct::repaired(&["gantry tilt of 5.0°".into()]).unwrap();
     assert_eq!(check.reason, "gantry tilt of 5.0° (--repair)");
 }
 
