@@ -67,17 +67,7 @@ struct Blocks {
     mean: Vec<f32>,
 }
 
-/// Finds the patient's tissues in a scan (CT numbers in HU) and measures them:
-///
-/// - **air**: outside the body, 10 mm off everything else, without padding;
-/// - **adipose**: blocks of 2 mm between -150 and -50 HU with all their neighbours, round their commonest value;
-/// - **muscle**: the same between 0 and 100 HU, two blocks off everything else;
-/// - **cortical bone**: the 899 densest voxels of the body above 600 HU, without the 50 densest (Ogo).
-///
-/// Blood is not looked for. A tissue of less than 400 mm³ is left out.
-///
-/// # Errors
-/// [`Error::Fit`] when there is no body in the scan; [`Error::Image`] as the image operations.
+/// Finds and measures the tissues of a scan: see [`measure_tissues`].
 fn find_tissues(ct_hu: &Volume<f32>) -> Result<TissueRegions> {
     let blocks = Blocks::of(ct_hu)?;
     let mask = |inside: &dyn Fn(usize) -> bool| Mask {
@@ -154,8 +144,15 @@ fn find_tissues(ct_hu: &Volume<f32>) -> Result<TissueRegions> {
     })
 }
 
-/// Measures those of the `wanted` tissues that a label map shows (label `n` is the `n`-th of [`Tissue::ALL`]), and finds the others:
-/// [`find_tissues`].
+/// Measures the `wanted` tissues of a patient in a scan (CT numbers in HU): those that a label map shows (label `n` is the `n`-th of
+/// [`Tissue::ALL`]) there, and the others where they are found:
+///
+/// - **air**: outside the body, 10 mm off everything else, without padding;
+/// - **adipose**: blocks of 2 mm between -150 and -50 HU with all their neighbours, round their commonest value;
+/// - **muscle**: the same between 0 and 100 HU, two blocks off everything else;
+/// - **cortical bone**: the 899 densest voxels of the body above 600 HU, without the 50 densest (Ogo).
+///
+/// Blood is not looked for. A tissue that is found over less than 400 mm³ is left out.
 ///
 /// # Errors
 /// [`Error::Fit`] for a label that is no tissue, a CT number that is not finite and a region of less than 10 mm² in its largest
