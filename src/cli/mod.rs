@@ -157,6 +157,9 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Kind::Usage.status()));
         }
     };
+    if matches!(cli.command, Command::Solve(_)) {
+        memory::return_large_blocks();
+    }
     match handle_interruption().and_then(|()| execute(&cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

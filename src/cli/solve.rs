@@ -62,7 +62,6 @@ impl SolveArgs {
     }
 
     pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {
-        super::memory::return_large_blocks();
         let finished = crate::run::solve(&self.request(globals)?, &mut globals.progress())?;
         globals.say(&finished.headline);
         globals.say(format!("results in {}", finished.place.display()));
