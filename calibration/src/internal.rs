@@ -58,7 +58,7 @@ const LEAST_SPREAD_HU: f64 = 500.0;
 pub const ENERGIES_KEV: [f64; 2] = [45.0, 110.0];
 
 /// Energies that no CT scanner's beam has in effect, keV: tubes run at 150 kV at most, and what leaves a patient has lost its soft
-/// part. Three tissues without air fit such energies, and densities that are none.
+/// part. Three tissues without air fit such energies, and densities that are none. Our own choice, wide.
 const POSSIBLE_KEV: [f64; 2] = [30.0, 140.0];
 
 /// A tissue of known mass attenuation.
@@ -295,9 +295,7 @@ impl Calibration {
         calibration.checks = internal_checks(samples, &energy);
         Ok(calibration)
     }
-}
 
-impl Calibration {
     /// An internal calibration again, without one of its tissues: how much it owes to that one.
     ///
     /// # Errors

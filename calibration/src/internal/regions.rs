@@ -68,8 +68,7 @@ struct Blocks {
 }
 
 /// Finds and measures the tissues of a scan: see [`measure_tissues`].
-fn find_tissues(ct_hu: &Volume<f32>) -> Result<TissueRegions> {
-    let blocks = Blocks::of(ct_hu)?;
+fn find_tissues(ct_hu: &Volume<f32>, blocks: &Blocks) -> Result<TissueRegions> {
     let mask = |inside: &dyn Fn(usize) -> bool| Mask {
         grid: blocks.grid.clone(),
         data: (0..blocks.mean.len()).map(inside).collect(),
@@ -138,7 +137,7 @@ fn find_tissues(ct_hu: &Volume<f32>) -> Result<TissueRegions> {
     Ok(TissueRegions {
         samples,
         labels: LabelMap {
-            grid: blocks.grid,
+            grid: blocks.grid.clone(),
             data: labels,
         },
     })
@@ -166,16 +165,12 @@ pub fn measure_tissues(
     if ct_hu.grid.is_empty() {
         return Err(Error::Fit("the scan holds no voxel".into()));
     }
-    let none = LabelMap::filled(ct_hu.grid.clone(), 0);
-    let drawn = drawn.unwrap_or(&none);
-    ct_hu.grid.check_same(&drawn.grid)?;
+    if let Some(drawn) = drawn {
+        ct_hu.grid.check_same(&drawn.grid)?;
+    }
     let mut voxels = vec![Vec::new(); Tissue::ALL.len()];
-    for (index, &label) in drawn
-        .data
-        .iter()
-        .enumerate()
-        .filter(|(_, label)| **label > 0)
-    {
+    let labels = drawn.map_or(&[][..], |drawn| &drawn.data);
+    for (index, &label) in labels.iter().enumerate().filter(|(_, label)| **label > 0) {
         let Some(list) = voxels.get_mut(usize::from(label) - 1) else {
             return Err(Error::Fit(format!(
                 "label {label} is no tissue: 1 is adipose, 2 air, 3 blood, 4 cortical_bone and 5 muscle"
@@ -193,7 +188,7 @@ pub fn measure_tissues(
     let look = |tissue: &Tissue| *tissue != Tissue::Blood && !shown(tissue);
     let blocks = Blocks::of(ct_hu)?;
     let mut regions = if wanted.iter().any(look) {
-        find_tissues(ct_hu)?
+        find_tissues(ct_hu, &blocks)?
     } else {
         TissueRegions {
             samples: Vec::new(),
