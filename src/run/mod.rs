@@ -43,6 +43,7 @@ use crate::report::{MeshStatistics, RunOutcome, RunResult};
 use crate::risk::Risk;
 use case::Case;
 use fields::FieldWriter;
+pub(crate) use options::plan_side;
 pub(crate) use scan::Scan;
 pub(crate) use shape::{Shape, nearest_mm};
 

@@ -4,6 +4,7 @@
 //! reference and the mesh justify; where a published limit is only approximate, the row says so.
 
 mod body;
+mod bones;
 mod calibration;
 mod convergence;
 mod elastic;
@@ -89,7 +90,7 @@ pub fn verify(progress: &mut Progress) -> anyhow::Result<Vec<VerificationRow>> {
 /// Adds the rows of one problem or a family of them.
 type Stage = fn(&mut Vec<VerificationRow>) -> anyhow::Result<()>;
 
-const STAGES: [(&str, Stage); 24] = [
+const STAGES: [(&str, Stage); 26] = [
     ("calibration", calibration::mindways),
     ("patch test", elastic::patch_test),
     ("zero modes", elastic::zero_modes),
@@ -114,6 +115,8 @@ const STAGES: [(&str, Stage); 24] = [
     ("softening bar", system::softening_bar),
     ("increments", system::increments),
     ("mirror and scaling", system::mirror_and_scaling),
+    ("a femur", bones::femur),
+    ("a vertebra", bones::vertebra),
 ];
 
 /// The elements that are verified.

@@ -11,7 +11,7 @@ fn every_row_of_the_verify_command_passes() {
     assert!(rows.len() >= 200, "{} rows", rows.len());
     for problem in [
         "E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "P1", "P2", "P3", "P4", "P5",
-        "P6", "P7", "P8", "S1", "S2", "S3", "S6", "S8",
+        "P6", "P7", "P8", "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9",
     ] {
         let prefix = format!("{problem} ");
         assert!(

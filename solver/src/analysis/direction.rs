@@ -45,10 +45,23 @@ enum Care {
 pub(super) enum Direction {
     /// The answer.
     Found(Vec<f64>),
-    /// The tangent is not positive definite.
+    /// What had been found of it when a direction of negative curvature was met. Where the tangent belongs to an energy, it leads
+    /// downhill.
+    Truncated(Vec<f64>),
+    /// The tangent is not positive definite, and nothing has been found.
     Indefinite,
     /// The iteration limit was reached.
     Unfinished,
+}
+
+impl Direction {
+    /// Whether there is one along which the force `r` does positive work.
+    pub(super) fn leads_along(&self, r: &[f64]) -> bool {
+        match self {
+            Self::Found(d) | Self::Truncated(d) => dot(d, r) > 0.0,
+            Self::Indefinite | Self::Unfinished => false,
+        }
+    }
 }
 
 /// What the conjugate gradients are preconditioned by.
@@ -388,6 +401,9 @@ impl Run<'_, '_> {
         match end {
             CgEnd::Converged => {}
             CgEnd::IterationLimit => return Ok(Direction::Unfinished),
+            CgEnd::NegativeCurvature if moved.is_none() && norm(&d) > 0.0 => {
+                return Ok(Direction::Truncated(d));
+            }
             CgEnd::NegativeCurvature | CgEnd::Preconditioner => return Ok(Direction::Indefinite),
         }
         self.move_supports(&mut d, moved);

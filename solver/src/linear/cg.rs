@@ -1,12 +1,12 @@
 //! Preconditioned conjugate gradients.
 
 use crate::operator::Operator;
-use crate::operator::vector::{dot, norm, update};
+use crate::operator::vector::{advance, dot, norm, update};
 
 /// A preconditioner and the vector `z` that it makes of a residual, in whatever form it has it.
 pub trait Preconditioned {
-    /// `z` = the preconditioner applied to `r`.
-    fn apply(&mut self, r: &[f64]);
+    /// `z` = the preconditioner applied to `r`, whose norm is `size`.
+    fn apply(&mut self, r: &[f64], size: f64);
     /// `z . v`.
     fn dot(&self, v: &[f64]) -> f64;
     /// `p = z + beta p`.
@@ -30,7 +30,7 @@ impl<F: FnMut(&[f64], &mut [f64])> Written<F> {
 }
 
 impl<F: FnMut(&[f64], &mut [f64])> Preconditioned for Written<F> {
-    fn apply(&mut self, r: &[f64]) {
+    fn apply(&mut self, r: &[f64], _size: f64) {
         self.z.resize(r.len(), 0.0);
         (self.cycle)(r, &mut self.z);
     }
@@ -95,7 +95,7 @@ pub fn conjugate_gradients(
                 iterations: iteration,
             };
         }
-        preconditioner.apply(r);
+        preconditioner.apply(r, residual);
         let rz = preconditioner.dot(r);
         if rz.is_nan() || rz <= 0.0 {
             return CgResult {
@@ -119,9 +119,7 @@ pub fn conjugate_gradients(
             };
         }
         step = rz / curvature;
-        update(x, &p, |x, p| x + step * p);
-        update(r, &q, |r, q| r - step * q);
-        residual = norm(r);
+        residual = advance(x, r, &p, &q, step);
     }
     let end = if residual <= target {
         CgEnd::Converged

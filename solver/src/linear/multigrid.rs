@@ -34,8 +34,9 @@ pub struct Cycle<'m, 'h, 'o> {
 }
 
 impl Preconditioned for Cycle<'_, '_, '_> {
-    fn apply(&mut self, r: &[f64]) {
-        self.scale = self.multigrid.scaled_cycle(self.fine, r);
+    fn apply(&mut self, r: &[f64], size: f64) {
+        self.scale = size;
+        self.multigrid.scaled_cycle(self.fine, r, size);
     }
 
     fn dot(&self, v: &[f64]) -> f64 {
@@ -129,7 +130,8 @@ impl<'h> Multigrid<'h> {
 
     /// `z` = one V-cycle applied to `r`.
     pub fn precondition(&mut self, fine: &LatticeOperator, r: &[f64], z: &mut [f64]) {
-        let scale = self.scaled_cycle(fine, r);
+        let scale = norm(r);
+        self.scaled_cycle(fine, r, scale);
         update(z, &self.smoothers[0].x, |_, x: f32| f64::from(x) * scale);
     }
 
@@ -142,17 +144,15 @@ impl<'h> Multigrid<'h> {
         }
     }
 
-    /// One V-cycle applied to `r`: its result is the solution of the finest level times the number given back.
-    fn scaled_cycle(&mut self, fine: &LatticeOperator, r: &[f64]) -> f64 {
-        // A unit vector keeps the single-precision cycle clear of overflow and underflow.
-        let scale = norm(r);
-        if scale == 0.0 {
+    /// One V-cycle applied to `r`, whose norm is `size`: its result is the solution of the finest level times `size`.
+    fn scaled_cycle(&mut self, fine: &LatticeOperator, r: &[f64], size: f64) {
+        if size == 0.0 {
             fill(&mut self.smoothers[0].x, 0.0);
-            return scale;
+            return;
         }
-        update(&mut self.smoothers[0].b, r, |_, r| (r / scale) as f32);
+        // A unit vector keeps the single-precision cycle clear of overflow and underflow.
+        update(&mut self.smoothers[0].b, r, |_, r| (r / size) as f32);
         self.cycle(fine, 0);
-        scale
     }
 
     /// `x` of the level = V-cycle applied to its `b`.

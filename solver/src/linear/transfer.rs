@@ -5,6 +5,7 @@
 use rayon::prelude::*;
 
 use super::rows::{Rows, Run};
+use crate::operator::{InstructionSet, for_each_set};
 
 /// Coarse indices on both sides of a fine one, with their common weight.
 fn parents(fine: usize) -> (std::ops::RangeInclusive<usize>, f32) {
@@ -18,6 +19,7 @@ fn parents(fine: usize) -> (std::ops::RangeInclusive<usize>, f32) {
 
 /// `fine = interpolation of coarse` at all points, per component.
 pub(crate) fn prolongate(coarse_rows: &Rows, fine_rows: &Rows, coarse: &[f32], fine: &mut [f32]) {
+    let set = InstructionSet::detect();
     let mut tasks = Vec::new();
     for (component, values) in fine.chunks_exact_mut(fine_rows.length).enumerate() {
         let coarse = &coarse[component * coarse_rows.length..][..coarse_rows.length];
@@ -29,34 +31,7 @@ pub(crate) fn prolongate(coarse_rows: &Rows, fine_rows: &Rows, coarse: &[f32], f
         }
     }
     let work = |(coarse, layer, values): (&[f32], usize, &mut [f32])| {
-        let start = fine_rows.entry_layers[layer].start;
-        let mut mean = Vec::new();
-        for run in &fine_rows.runs[fine_rows.run_layers[layer].clone()] {
-            let [x, y, z] = run.point.map(|i| i as usize);
-            let first = x / 2;
-            let count = (x + run.length - 1).div_ceil(2) - first + 1;
-            mean.clear();
-            mean.resize(count, 0.0f32);
-            let ((ys, wy), (zs, wz)) = (parents(y), parents(z));
-            for cz in zs {
-                for cy in ys.clone() {
-                    let at = coarse_rows.entry([first, cy, cz]);
-                    for (mean, value) in mean.iter_mut().zip(&coarse[at..at + count]) {
-                        *mean += wy * wz * value;
-                    }
-                }
-            }
-            let target = &mut values[run.first - start..][..run.length];
-            for (offset, target) in target.iter_mut().enumerate() {
-                let x = x + offset;
-                let low = mean[x / 2 - first];
-                *target = if x.is_multiple_of(2) {
-                    low
-                } else {
-                    0.5 * (low + mean[x / 2 + 1 - first])
-                };
-            }
-        }
+        prolongate_layer(set, coarse_rows, fine_rows, coarse, layer, values);
     };
     if fine_rows.length < 4096 {
         tasks.into_iter().for_each(work);
@@ -65,8 +40,63 @@ pub(crate) fn prolongate(coarse_rows: &Rows, fine_rows: &Rows, coarse: &[f32], f
     }
 }
 
+#[inline(always)]
+fn prolongate_layer_body(
+    coarse_rows: &Rows,
+    fine_rows: &Rows,
+    coarse: &[f32],
+    layer: usize,
+    values: &mut [f32],
+) {
+    let start = fine_rows.entry_layers[layer].start;
+    let mut mean = Vec::new();
+    for run in &fine_rows.runs[fine_rows.run_layers[layer].clone()] {
+        let [x, y, z] = run.point.map(|i| i as usize);
+        let first = x / 2;
+        let count = (x + run.length - 1).div_ceil(2) - first + 1;
+        mean.clear();
+        mean.resize(count, 0.0f32);
+        let ((ys, wy), (zs, wz)) = (parents(y), parents(z));
+        for cz in zs {
+            for cy in ys.clone() {
+                let at = coarse_rows.entry([first, cy, cz]);
+                for (mean, value) in mean.iter_mut().zip(&coarse[at..at + count]) {
+                    *mean += wy * wz * value;
+                }
+            }
+        }
+        let target = &mut values[run.first - start..][..run.length];
+        let (odd_first, pairs) = target.split_at_mut((x % 2).min(run.length));
+        if let Some(target) = odd_first.first_mut() {
+            *target = 0.5 * (mean[0] + mean[1]);
+        }
+        // From an even point on in pairs, which become vectors.
+        let mean = &mean[x % 2..];
+        let mut pairs = pairs.chunks_exact_mut(2);
+        for (pair, (low, high)) in pairs.by_ref().zip(mean.iter().zip(&mean[1..])) {
+            pair[0] = *low;
+            pair[1] = 0.5 * (low + high);
+        }
+        if let (Some(target), Some(last)) = (pairs.into_remainder().first_mut(), mean.last()) {
+            *target = *last;
+        }
+    }
+}
+
+for_each_set! {
+    /// The values of a layer of fine points, of one component.
+    fn prolongate_layer<>(
+        coarse_rows: &Rows,
+        fine_rows: &Rows,
+        coarse: &[f32],
+        layer: usize,
+        values: &mut [f32],
+    ) = prolongate_layer_body(coarse_rows, fine_rows, coarse, layer, values)
+}
+
 /// `coarse = transpose of the interpolation times fine`, per component.
 pub(crate) fn restrict(coarse_rows: &Rows, fine_rows: &Rows, fine: &[f32], coarse: &mut [f32]) {
+    let set = InstructionSet::detect();
     let mut tasks = Vec::new();
     for (component, values) in coarse.chunks_exact_mut(coarse_rows.length).enumerate() {
         let fine = &fine[component * fine_rows.length..][..fine_rows.length];
@@ -78,23 +108,7 @@ pub(crate) fn restrict(coarse_rows: &Rows, fine_rows: &Rows, fine: &[f32], coars
         }
     }
     let work = |(fine, layer, values): (&[f32], usize, &mut [f32])| {
-        values.fill(0.0);
-        let start = coarse_rows.entry_layers[layer].start;
-        let mut sums = Vec::new();
-        for z in (2 * layer).saturating_sub(1)..(2 * layer + 2).min(fine_rows.run_layers.len()) {
-            let wz = if z == 2 * layer { 1.0 } else { 0.5 };
-            for run in &fine_rows.runs[fine_rows.run_layers[z].clone()] {
-                let first = run.point[0] as usize / 2;
-                along_x(run, &fine[run.first..run.first + run.length], &mut sums);
-                let (ys, wy) = parents(run.point[1] as usize);
-                for cy in ys {
-                    let at = coarse_rows.entry([first, cy, layer]) - start;
-                    for (target, sum) in values[at..].iter_mut().zip(&sums) {
-                        *target += wy * wz * sum;
-                    }
-                }
-            }
-        }
+        restrict_layer(set, coarse_rows, fine_rows, fine, layer, values);
     };
     if fine_rows.length < 4096 {
         tasks.into_iter().for_each(work);
@@ -103,21 +117,67 @@ pub(crate) fn restrict(coarse_rows: &Rows, fine_rows: &Rows, fine: &[f32], coars
     }
 }
 
+#[inline(always)]
+fn restrict_layer_body(
+    coarse_rows: &Rows,
+    fine_rows: &Rows,
+    fine: &[f32],
+    layer: usize,
+    values: &mut [f32],
+) {
+    values.fill(0.0);
+    let start = coarse_rows.entry_layers[layer].start;
+    let mut sums = Vec::new();
+    for z in (2 * layer).saturating_sub(1)..(2 * layer + 2).min(fine_rows.run_layers.len()) {
+        let wz = if z == 2 * layer { 1.0 } else { 0.5 };
+        for run in &fine_rows.runs[fine_rows.run_layers[z].clone()] {
+            let first = run.point[0] as usize / 2;
+            along_x(run, &fine[run.first..run.first + run.length], &mut sums);
+            let (ys, wy) = parents(run.point[1] as usize);
+            for cy in ys {
+                let at = coarse_rows.entry([first, cy, layer]) - start;
+                for (target, sum) in values[at..].iter_mut().zip(&sums) {
+                    *target += wy * wz * sum;
+                }
+            }
+        }
+    }
+}
+
+for_each_set! {
+    /// The sums at a layer of coarse points, of one component.
+    fn restrict_layer<>(
+        coarse_rows: &Rows,
+        fine_rows: &Rows,
+        fine: &[f32],
+        layer: usize,
+        values: &mut [f32],
+    ) = restrict_layer_body(coarse_rows, fine_rows, fine, layer, values)
+}
+
 /// Sums of a run of fine points at the coarse points of its row, from the one at or before its start.
+#[inline(always)]
 fn along_x(run: &Run, values: &[f32], sums: &mut Vec<f32>) {
     let x = run.point[0] as usize;
-    let first = x / 2;
+    let count = (x + run.length - 1).div_ceil(2) - x / 2 + 1;
     sums.clear();
-    sums.resize((x + run.length - 1).div_ceil(2) - first + 1, 0.0);
-    for (offset, value) in values.iter().enumerate() {
-        let x = x + offset;
-        let low = x / 2 - first;
-        if x.is_multiple_of(2) {
-            sums[low] += value;
-        } else {
-            sums[low] += 0.5 * value;
-            sums[low + 1] += 0.5 * value;
-        }
+    sums.resize(count, 0.0);
+    let (odd_first, pairs) = values.split_at((x % 2).min(run.length));
+    if let Some(value) = odd_first.first() {
+        sums[0] += 0.5 * value;
+        sums[1] += 0.5 * value;
+    }
+    // From an even point on in pairs, each point's sum in two passes that become vectors.
+    let sums = &mut sums[x % 2..];
+    let pairs = pairs.chunks_exact(2);
+    if let (Some(value), Some(last)) = (pairs.remainder().first(), sums.last_mut()) {
+        *last += value;
+    }
+    for (sum, pair) in sums.iter_mut().zip(pairs.clone()) {
+        *sum += pair[0] + 0.5 * pair[1];
+    }
+    for (sum, pair) in sums.iter_mut().skip(1).zip(pairs) {
+        *sum += 0.5 * pair[1];
     }
 }
 

@@ -5,7 +5,7 @@
 //! points of a box follow from the Walsh-Hadamard transform of the corner displacements by a few
 //! additions, and forces from stresses by the transposed steps.
 
-use super::kernel::{Real, hadamard};
+use super::kernel::{Real, hadamard, multiply_add};
 use super::topology::Topology;
 use crate::element::gauss_box::{OTHER_AXES as OTHERS, STRESS_PLACE as PLACE};
 use crate::element::{GaussBox, HexElement};
@@ -253,7 +253,7 @@ fn four<T: Real>(v: [[T; BATCH]; 4]) -> [[T; BATCH]; 4] {
 
 /// Adds `sign` times the flowing elements of a block.
 #[inline(always)]
-pub(super) fn flow_body<T: Real>(
+pub(super) fn flow_body<T: Real, const FUSED: bool>(
     shape: &FlowShape,
     topology: &Topology,
     flow: &FlowElements,
@@ -328,14 +328,12 @@ pub(super) fn flow_body<T: Real>(
             for lane in 0..BATCH {
                 m[2][lane] = T::default() - m[0][lane] - m[1][lane];
             }
-            let rate: [T; BATCH] = lanes(|l| {
-                m[0][l] * strain[0][l]
-                    + m[1][l] * strain[1][l]
-                    + m[2][l] * strain[2][l]
-                    + m[3][l] * strain[3][l]
-                    + m[4][l] * strain[4][l]
-                    + m[5][l] * strain[5][l]
-            });
+            let mut rate = [T::default(); BATCH];
+            for row in 0..6 {
+                for l in 0..BATCH {
+                    rate[l] = multiply_add::<T, FUSED>(m[row][l], strain[row][l], rate[l]);
+                }
+            }
             let dilatation = if shape.gauss_box.mean_dilatation {
                 &mean
             } else {
@@ -343,11 +341,15 @@ pub(super) fn flow_body<T: Real>(
             };
             let pressure: [T; BATCH] = lanes(|l| bulk[l] * dilatation[l]);
             let a: [T; BATCH] = lanes(|l| T::of_single(batch.deviatoric[point][l]));
+            let back: [T; BATCH] = lanes(|l| T::default() - rate[l]);
             let mut stress = [[T::default(); BATCH]; 6];
             for i in 0..3 {
                 for l in 0..BATCH {
-                    stress[i][l] = a[l] * strain[i][l] - rate[l] * m[i][l] + pressure[l];
-                    stress[i + 3][l] = half * a[l] * strain[i + 3][l] - rate[l] * m[i + 3][l];
+                    let normal = multiply_add::<T, FUSED>(back[l], m[i][l], pressure[l]);
+                    stress[i][l] = multiply_add::<T, FUSED>(a[l], strain[i][l], normal);
+                    let shear = back[l] * m[i + 3][l];
+                    stress[i + 3][l] =
+                        multiply_add::<T, FUSED>(half * a[l], strain[i + 3][l], shear);
                 }
             }
             for component in 0..3 {
@@ -375,8 +377,8 @@ pub(super) fn flow_body<T: Real>(
                 ] {
                     let factor = sign * weight * s;
                     for lane in 0..BATCH {
-                        v[component][pattern][lane] =
-                            v[component][pattern][lane] + factor * sums[lane];
+                        let sum = &mut v[component][pattern][lane];
+                        *sum = multiply_add::<T, FUSED>(factor, sums[lane], *sum);
                     }
                 }
             }

@@ -102,7 +102,7 @@ impl InstructionSet {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::is_x86_feature_detected as detected;
-            if detected!("avx2") && detected!("fma") {
+            if detected!("avx2") && detected!("fma") && detected!("f16c") {
                 let wider = detected!("avx512f")
                     && detected!("avx512vl")
                     && detected!("avx512dq")
@@ -127,12 +127,12 @@ macro_rules! for_each_set {
             $($arg: $type),*
         ) $(-> $out)? {
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
+            #[target_feature(enable = "avx2,fma,f16c")]
             fn avx2<$($t: $bound),*>($($arg: $type),*) $(-> $out)? {
                 $avx2
             }
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c")]
             fn avx512<$($t: $bound),*>($($arg: $type),*) $(-> $out)? {
                 $avx512
             }
@@ -195,7 +195,7 @@ impl<'a, T> SharedVector<'a, T> {
 }
 
 #[inline(always)]
-fn multiply_add<T: Real, const FUSED: bool>(a: T, b: T, c: T) -> T {
+pub(super) fn multiply_add<T: Real, const FUSED: bool>(a: T, b: T, c: T) -> T {
     if FUSED { a.fused(b, c) } else { a * b + c }
 }
 
@@ -411,7 +411,11 @@ for_each_set! {
         sign: T,
         x: &[T],
         y: &mut [T],
-    ) = flow_body(shape, topology, flow, sign, x, y)
+    ) {
+        portable: flow_body::<T, false>(shape, topology, flow, sign, x, y),
+        avx2: flow_body::<T, true>(shape, topology, flow, sign, x, y),
+        avx512: flow_body::<T, true>(shape, topology, flow, sign, x, y),
+    }
 }
 
 for_each_set! {

@@ -81,6 +81,50 @@ pub(crate) fn update<T: Real, U: Real>(y: &mut [T], x: &[U], f: impl Fn(T, U) ->
     }
 }
 
+#[inline(always)]
+fn advance_body(x: &mut [f64], r: &mut [f64], p: &[f64], q: &[f64], step: f64) -> f64 {
+    let mut lanes = [0.0f64; 8];
+    let whole = x.len() - x.len() % 8;
+    let vectors = x[..whole]
+        .chunks_exact_mut(8)
+        .zip(r[..whole].chunks_exact_mut(8))
+        .zip(p[..whole].chunks_exact(8).zip(q[..whole].chunks_exact(8)));
+    for ((x, r), (p, q)) in vectors {
+        for lane in 0..8 {
+            x[lane] += step * p[lane];
+            r[lane] -= step * q[lane];
+            lanes[lane] += r[lane] * r[lane];
+        }
+    }
+    let mut tail = 0.0;
+    for i in whole..x.len() {
+        x[i] += step * p[i];
+        r[i] -= step * q[i];
+        tail += r[i] * r[i];
+    }
+    lanes.iter().sum::<f64>() + tail
+}
+
+for_each_set! {
+    fn advance_part<>(x: &mut [f64], r: &mut [f64], p: &[f64], q: &[f64], step: f64) -> f64
+        = advance_body(x, r, p, q, step)
+}
+
+/// `x += step p`, `r -= step q`; the norm of the new `r`. One pass, where three read twice as much.
+pub(crate) fn advance(x: &mut [f64], r: &mut [f64], p: &[f64], q: &[f64], step: f64) -> f64 {
+    let set = InstructionSet::detect();
+    if x.len() <= CHUNK {
+        return advance_part(set, x, r, p, q, step).sqrt();
+    }
+    let parts: Vec<f64> = x
+        .par_chunks_mut(CHUNK)
+        .zip(r.par_chunks_mut(CHUNK))
+        .zip(p.par_chunks(CHUNK).zip(q.par_chunks(CHUNK)))
+        .map(|((x, r), (p, q))| advance_part(set, x, r, p, q, step))
+        .collect();
+    parts.iter().sum::<f64>().sqrt()
+}
+
 /// What one Chebyshev step reads.
 #[derive(Clone, Copy)]
 pub(crate) struct ChebyshevStep {
@@ -156,5 +200,28 @@ pub(crate) fn correct(d: &mut [f32], x: &mut [f32], inverse_diagonal: &[f32]) {
             .zip(x.par_chunks_mut(CHUNK))
             .zip(inverse_diagonal.par_chunks(CHUNK))
             .for_each(|((d, x), s)| correct_part(set, d, x, s));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_pass_does_what_three_do() {
+        // Several chunks, the last with a tail; whole numbers, so that no sum is rounded.
+        let n = 2 * CHUNK + 13;
+        let whole = |factor: usize| -> Vec<f64> {
+            (0..n).map(|i| (factor * i % 17) as f64 - 8.0).collect()
+        };
+        let (mut x, mut r, p, q) = (whole(3), whole(5), whole(7), whole(11));
+        let (mut x3, mut r3) = (x.clone(), r.clone());
+        let size = advance(&mut x, &mut r, &p, &q, 2.0);
+        update(&mut x3, &p, |x, p| x + 2.0 * p);
+        update(&mut r3, &q, |r, q| r - 2.0 * q);
+        assert_eq!(x, x3);
+        assert_eq!(r, r3);
+        assert_eq!(size, norm(&r3));
+        assert!(size > 0.0);
     }
 }

@@ -316,12 +316,12 @@ impl HexElement {
     }
 }
 
-/// A box without incompatible modes, its eight points side by side.
+/// A box without incompatible modes, its eight points side by side; `old` is `None` where it has never flowed.
 #[inline(always)]
 pub(super) fn box_element(
     gauss_box: &GaussBox,
     local: &LocalVector,
-    old: &[PlasticState; 8],
+    old: Option<&[PlasticState; 8]>,
     modulus: f64,
     moduli: Moduli,
     curve: &HardeningCurve,
@@ -329,6 +329,14 @@ pub(super) fn box_element(
     keep_state: bool,
 ) -> ElementResponse {
     let strain = gauss_box.strains(local);
+    let old = match old {
+        Some(old) => old,
+        // Most elements of a bone: as a linear element it needs neither state nor forces of its own.
+        None if is_below(&strain, moduli.shear, curve.stress(0.0)) => {
+            return ElementResponse::linear(modulus);
+        }
+        None => &[PlasticState::default(); 8],
+    };
     let mut elastic = strain;
     let mut limit = [0.0; 8];
     for (point, old) in old.iter().enumerate() {
@@ -390,6 +398,22 @@ pub(super) fn box_element(
         }),
         failed: false,
     }
+}
+
+/// Whether elastic strains (engineering shear) at eight points stay below a yield stress.
+#[inline(always)]
+fn is_below(strain: &[[f64; 8]; 6], shear: f64, yield_stress: f64) -> bool {
+    let mut squares = [0.0; 8];
+    for point in 0..8 {
+        let mean = (strain[0][point] + strain[1][point] + strain[2][point]) / 3.0;
+        for row in 0..3 {
+            let (e, g) = (strain[row][point] - mean, strain[row + 3][point]);
+            squares[point] += 2.0 * e * e + g * g;
+        }
+    }
+    // q = sqrt(3/2) |s| and s = 2 G dev e, whose shear is half the engineering one.
+    let limit = yield_stress * yield_stress / (3.0 * shear * shear);
+    squares.iter().all(|&square| square <= limit)
 }
 
 /// Displacements of a hexahedron from those of all nodes.

@@ -27,10 +27,11 @@ pub(crate) struct LatticeBody {
     /// How flowing elements are applied at their Gauss points; `None` where they need a matrix.
     pub(crate) flow_shape: Option<FlowShape>,
     pub(super) shape: HexElement,
-    edges_mm: [f64; 3],
     /// Number in `states` of each element; `u32::MAX` = elastic.
     pub(super) state_of: Vec<u32>,
     pub(super) states: Vec<ElementState>,
+    /// Whether each state is that of an element that has flowed. Those of the others need not be read.
+    has_flowed: Vec<bool>,
 }
 
 impl LatticeBody {
@@ -66,9 +67,9 @@ impl LatticeBody {
             instructions: InstructionSet::detect(),
             flow_shape,
             shape,
-            edges_mm: lattice.spacing_mm,
             state_of,
             states: vec![ElementState::default(); count],
+            has_flowed: vec![false; count],
         })
     }
 
@@ -176,48 +177,10 @@ impl LatticeBody {
             .map(|block| new_states(self.instructions, &loaded, block))
             .collect();
         for (number, state) in new.into_iter().flatten() {
-            self.states[number as usize] = *state;
+            let number = number as usize;
+            self.has_flowed[number] = state.points.iter().any(|point| point.equivalent > 0.0);
+            self.states[number] = *state;
         }
-    }
-}
-
-impl LatticeBody {
-    /// Whether a box cannot yield from the virgin state: a bound on its von Mises stress that costs little.
-    ///
-    /// The displacement gradient of a trilinear box is everywhere a weighted mean of the differences along its
-    /// edges, so that each strain component is bounded by the largest of them. B-bar changes the dilatation
-    /// only; incompatible modes add strain that is not bounded here.
-    #[inline(always)]
-    fn stays_elastic(&self, local: &LocalVector, shear: f64, yield_stress: f64) -> bool {
-        if self.shape.modes {
-            return false;
-        }
-        let mut slope = [[0.0f64; 3]; 3];
-        for component in 0..3 {
-            for axis in 0..3 {
-                let bit = 1 << axis;
-                let mut largest = 0.0f64;
-                for corner in 0..8 {
-                    if corner & bit == 0 {
-                        let edge =
-                            local[8 * component + corner + bit] - local[8 * component + corner];
-                        largest = largest.max(edge.abs());
-                    }
-                }
-                slope[component][axis] = largest / self.edges_mm[axis];
-            }
-        }
-        // |dev e|^2 <= |e|^2 with tensor shear (a + b) / 2 on both sides of the diagonal.
-        let mut norm2 = 0.0;
-        for i in 0..3 {
-            norm2 += slope[i][i] * slope[i][i];
-            for j in 0..i {
-                let shear_strain = slope[i][j] + slope[j][i];
-                norm2 += 0.5 * shear_strain * shear_strain;
-            }
-        }
-        // q = sqrt(3/2) |s| and |s| = 2 G |dev e|.
-        6.0 * shear * shear * norm2 < yield_stress * yield_stress
     }
 }
 
@@ -285,6 +248,7 @@ impl Loaded<'_> {
         if state == u32::MAX {
             return ElementResponse::linear(modulus);
         }
+        let has_flowed = body.has_flowed[state as usize];
         let state = &body.states[state as usize];
         let context = HexContext {
             shape: &body.shape,
@@ -298,16 +262,11 @@ impl Loaded<'_> {
             return context.secant(unit, model.material_model, state, want, keep_state);
         }
         let moduli = Moduli::new(modulus, context.ratio);
-        if state.points.iter().all(|point| point.equivalent == 0.0)
-            && body.stays_elastic(&local, moduli.shear, context.curve.stress(0.0))
-        {
-            return ElementResponse::linear(modulus);
-        }
         match &body.flow_shape {
             Some(flow_shape) => box_element(
                 &flow_shape.gauss_box,
                 &local,
-                &state.points,
+                has_flowed.then_some(&state.points),
                 modulus,
                 moduli,
                 context.curve,

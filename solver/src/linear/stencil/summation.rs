@@ -118,7 +118,7 @@ impl Stencil {
                         continue;
                     }
                     for i in 0..9 {
-                        let rounded = widen(rounded, LANES * i);
+                        let rounded = widen::<false>(rounded, LANES * i);
                         for lane in 0..LANES {
                             let lost = &mut lost[LANES * i + lane];
                             *lost = (*lost - rounded[lane]) * unit;
