@@ -29,26 +29,6 @@ pub fn for_subject(
     acquisition: Option<&Acquisition>,
 ) -> anyhow::Result<Calibration> {
     let spec = subject.calibration()?;
-    if !matches!(spec, CalibrationSpec::Phantom(_))
-        && (subject.rods.is_some() || subject.phantom_ct.is_some())
-    {
-        return Err(Failure::usage(format!(
-            "--rods and --phantom-ct belong to a phantom, and the calibration is {spec}"
-        ))
-        .with_help("leave them out, or calibrate with phantom:MODEL")
-        .into());
-    }
-    let by_tissues = matches!(
-        spec,
-        CalibrationSpec::Internal { .. } | CalibrationSpec::TwoTissues { .. }
-    );
-    if !by_tissues && subject.tissues.is_some() {
-        return Err(Failure::usage(format!(
-            "--tissues belongs to an internal calibration, and the calibration is {spec}"
-        ))
-        .with_help("leave it out, or calibrate with internal")
-        .into());
-    }
     match spec {
         CalibrationSpec::File(path) => Calibration::read(path).context("the calibration"),
         CalibrationSpec::Line {

@@ -4,14 +4,17 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
+use solver::Device;
 
 use crate::automatic;
 use crate::exit::{EndWith as _, Failure, Kind};
+use crate::output_dir::Existing;
 use crate::plan::{
     Assignment, Bone, CalibrationSpec, LabelNames, LevelChoice, MorphElement, MorphUnit, Plan,
-    Side, Subject,
+    RodSource, Side, Subject,
 };
 use crate::protocol::Protocol;
+use crate::run::RunRequest;
 
 /// The case and the method.
 #[derive(Clone, Debug, Args)]
@@ -78,6 +81,19 @@ pub struct CaseArgs {
     /// k2hpo4 (default), ha or ash
     #[arg(long, value_name = "SPEC")]
     pub calibration: Option<CalibrationSpec>,
+    /// The phantom's rods: a label map with one value per rod, or a .toml with their centres
+    #[arg(long, value_name = "LABELS|CENTRES")]
+    pub rods: Option<RodSource>,
+    /// The patient's tissues for an internal calibration: a label map of 1 adipose, 2 air, 3 blood, 4 cortical bone, 5 muscle (those
+    /// not in it are found)
+    #[arg(long, value_name = "LABELS")]
+    pub tissues: Option<PathBuf>,
+    /// Scan of an asynchronous phantom
+    #[arg(long, value_name = "SCAN")]
+    pub phantom_ct: Option<PathBuf>,
+    /// Go on although this quality gate refuses; may be repeated
+    #[arg(long, value_name = "GATE")]
+    pub accept: Vec<String>,
 }
 
 impl CaseArgs {
@@ -113,6 +129,35 @@ impl CaseArgs {
         Plan::resolve(&protocol, subject, &self.set)
     }
 
+    /// The request of a plan that [`CaseArgs::resolve`] made.
+    ///
+    /// # Errors
+    /// A [`Failure`] of kind usage for a calibration that is missing, a setting that this build cannot follow, or as
+    /// [`CaseArgs::mask`].
+    pub fn request(
+        &self,
+        plan: Plan,
+        out: PathBuf,
+        existing: Existing,
+        device: Device,
+    ) -> anyhow::Result<RunRequest> {
+        plan.subject.calibration()?;
+        plan.check_available()?;
+        let named = self.protocol.as_ref();
+        Ok(RunRequest {
+            ct: self.ct.clone(),
+            mask: self.mask(&plan)?,
+            plan_file: self.plan.clone(),
+            protocol_file: named
+                .filter(|name| name.ends_with(".toml"))
+                .map(PathBuf::from),
+            plan,
+            out,
+            existing,
+            device,
+        })
+    }
+
     /// Puts what was given into the case and leaves the rest.
     fn fill(&self, subject: &mut Subject) {
         fn put<T: Clone>(given: &Option<T>, place: &mut Option<T>) {
@@ -134,6 +179,16 @@ impl CaseArgs {
         put(&self.level, &mut subject.level);
         put(&self.model, &mut subject.model);
         put(&self.calibration, &mut subject.calibration);
+        put(&self.rods, &mut subject.rods);
+        let words = |path: &PathBuf| path.display().to_string();
+        put(&self.tissues.as_ref().map(words), &mut subject.tissues);
+        put(
+            &self.phantom_ct.as_ref().map(words),
+            &mut subject.phantom_ct,
+        );
+        if !self.accept.is_empty() {
+            subject.accept.clone_from(&self.accept);
+        }
         if !self.label.is_empty() {
             subject.label.clone_from(&self.label);
         }

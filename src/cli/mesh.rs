@@ -32,22 +32,14 @@ impl MeshArgs {
         let plan = self.case.resolve(|subject| {
             subject.morph = self.morph.unwrap_or(subject.morph);
         })?;
-        plan.check_available()?;
         if plan.subject.level == Some(LevelChoice::All) {
             return Err(Failure::usage("mesh takes one vertebra, not --level all")
                 .with_help("name one, such as --level L2")
                 .into());
         }
-        Ok(RunRequest {
-            ct: self.case.ct.clone(),
-            mask: self.case.mask(&plan)?,
-            plan_file: self.case.plan.clone(),
-            protocol_file: None,
-            plan,
-            out: self.out.clone(),
-            existing: Existing::from_option(self.overwrite),
-            device: globals.device()?,
-        })
+        let existing = Existing::from_option(self.overwrite);
+        self.case
+            .request(plan, self.out.clone(), existing, globals.device()?)
     }
 
     pub(super) fn execute(&self, globals: &Globals) -> anyhow::Result<()> {

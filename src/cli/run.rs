@@ -10,7 +10,7 @@ use super::case::CaseArgs;
 use super::output::print;
 use crate::exit::Ending;
 use crate::output_dir::Existing;
-use crate::plan::{LevelChoice, RodSource};
+use crate::plan::LevelChoice;
 use crate::progress::Progress;
 use crate::report::{Check, RunResult, status_word};
 use crate::run::{CaseEnding, RunRequest, answered};
@@ -20,25 +20,12 @@ use crate::run::{CaseEnding, RunRequest, answered};
 pub struct RunOptions {
     #[command(flatten)]
     case: CaseArgs,
-    /// The phantom's rods: a label map with one value per rod, or a .toml with their centres
-    #[arg(long, value_name = "LABELS|CENTRES")]
-    rods: Option<RodSource>,
-    /// The patient's tissues for an internal calibration: a label map of 1 adipose, 2 air, 3 blood, 4 cortical bone, 5 muscle (those
-    /// not in it are found)
-    #[arg(long, value_name = "LABELS")]
-    tissues: Option<PathBuf>,
-    /// Scan of an asynchronous phantom
-    #[arg(long, value_name = "SCAN")]
-    phantom_ct: Option<PathBuf>,
     /// Body weight, kg
     #[arg(long, value_name = "W")]
     body_weight_kg: Option<f64>,
     /// Load the bone is to bear, N
     #[arg(long, value_name = "F")]
     applied_load_n: Option<f64>,
-    /// Go on although this quality gate refuses; may be repeated
-    #[arg(long, value_name = "GATE")]
-    accept: Vec<String>,
     /// Replace an existing result
     #[arg(long)]
     overwrite: bool,
@@ -58,38 +45,12 @@ impl RunOptions {
     ) -> anyhow::Result<RunRequest> {
         let plan = self.case.resolve(|subject| {
             subject.morph = morph.unwrap_or(subject.morph);
-            if self.rods.is_some() {
-                subject.rods.clone_from(&self.rods);
-            }
-            if let Some(path) = &self.tissues {
-                subject.tissues = Some(path.display().to_string());
-            }
-            if let Some(path) = &self.phantom_ct {
-                subject.phantom_ct = Some(path.display().to_string());
-            }
             subject.body_weight_kg = self.body_weight_kg.or(subject.body_weight_kg);
             subject.applied_load_n = self.applied_load_n.or(subject.applied_load_n);
-            if !self.accept.is_empty() {
-                subject.accept.clone_from(&self.accept);
-            }
         })?;
-        plan.subject.calibration()?;
-        plan.check_available()?;
-        Ok(RunRequest {
-            ct: self.case.ct.clone(),
-            mask: self.case.mask(&plan)?,
-            plan_file: self.case.plan.clone(),
-            protocol_file: self
-                .case
-                .protocol
-                .as_ref()
-                .filter(|name| name.ends_with(".toml"))
-                .map(PathBuf::from),
-            plan,
-            out: out.cloned().unwrap_or_default(),
-            existing: Existing::from_option(self.overwrite),
-            device,
-        })
+        let existing = Existing::from_option(self.overwrite);
+        let out = out.cloned().unwrap_or_default();
+        self.case.request(plan, out, existing, device)
     }
 }
 

@@ -111,11 +111,8 @@ fn a_level_brings_its_label() {
         let all = format!("{} {}", ending.error, ending.help.unwrap_or_default());
         assert!(all.contains(part), "{options}: {all}");
     }
-    let cli = parse("osteoload mesh --ct c --bone vertebra --mask m --out o --level all").unwrap();
-    let Command::Mesh(args) = &cli.command else {
-        panic!()
-    };
-    let ending = Ending::of(&args.request(&cli.globals).unwrap_err());
+    let case = "--ct c --bone vertebra --mask m --out o --level all";
+    let ending = Ending::of(&mesh_request(case).unwrap_err());
     assert_eq!(ending.status, 2);
 }
 
@@ -257,16 +254,45 @@ fn calibrations_reach_the_plan() {
     );
 }
 
-#[test]
-fn a_mesh_needs_no_calibration() {
-    let cli = parse("osteoload mesh --ct c --bone femur --mask m --label 1 --out o").unwrap();
+fn mesh_request(options: &str) -> anyhow::Result<RunRequest> {
+    let cli = parse(&format!("osteoload mesh {options}")).unwrap();
     let Command::Mesh(args) = &cli.command else {
         panic!()
     };
-    assert_eq!(
-        args.request(&cli.globals).unwrap().plan.subject.calibration,
-        None
-    );
+    args.request(&cli.globals)
+}
+
+#[test]
+fn a_mesh_is_calibrated_as_a_run_is() {
+    const CASE: &str = "--ct c --bone femur --mask m --label 1 --out o";
+    let request = mesh_request(&format!(
+        "{CASE} --calibration phantom:mindways-model3-ct --rods rods.nii.gz --accept side"
+    ))
+    .unwrap();
+    let subject = &request.plan.subject;
+    assert!(subject.rods.is_some());
+    assert_eq!(subject.accept, ["side"]);
+    let ending = Ending::of(&mesh_request(CASE).unwrap_err());
+    assert_eq!(ending.status, 2);
+    assert!(ending.help.unwrap().contains("--calibration"));
+}
+
+#[test]
+fn what_a_calibration_does_not_use_is_refused_before_the_scan_is_read() {
+    for (options, part) in [
+        ("density --rods r.nii.gz", "phantom"),
+        ("internal --phantom-ct p.nii.gz", "phantom"),
+        ("density --tissues t.nii.gz", "internal"),
+        ("phantom:mindways-model3-ct --tissues t.nii.gz", "internal"),
+    ] {
+        let line =
+            format!("--ct c --bone femur --mask m --label 1 --out o --calibration {options}");
+        for request in [run_request(&line), mesh_request(&line)] {
+            let ending = Ending::of(&request.unwrap_err());
+            assert_eq!(ending.status, 2, "{options}");
+            assert!(ending.help.unwrap().contains(part), "{options}");
+        }
+    }
 }
 
 #[test]

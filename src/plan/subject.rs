@@ -141,12 +141,34 @@ impl Subject {
     /// Where the calibration comes from.
     ///
     /// # Errors
-    /// A [`Failure`] of kind usage when it was not said.
+    /// A [`Failure`] of kind usage when it was not said, or when rods or tissues are given that it does not use.
     pub fn calibration(&self) -> anyhow::Result<&CalibrationSpec> {
-        self.calibration.as_ref().ok_or_else(|| {
-            Failure::usage("no calibration is given, and none is assumed")
-                .with_help(format!("add --calibration with one of {CALIBRATION_FORMS}"))
-                .into()
-        })
+        let Some(spec) = &self.calibration else {
+            return Err(
+                Failure::usage("no calibration is given, and none is assumed")
+                    .with_help(format!("add --calibration with one of {CALIBRATION_FORMS}"))
+                    .into(),
+            );
+        };
+        let of_phantom = matches!(spec, CalibrationSpec::Phantom(_));
+        if !of_phantom && (self.rods.is_some() || self.phantom_ct.is_some()) {
+            return Err(Failure::usage(format!(
+                "--rods and --phantom-ct belong to a phantom, and the calibration is {spec}"
+            ))
+            .with_help("leave them out, or calibrate with phantom:MODEL")
+            .into());
+        }
+        let of_tissues = matches!(
+            spec,
+            CalibrationSpec::Internal { .. } | CalibrationSpec::TwoTissues { .. }
+        );
+        if !of_tissues && self.tissues.is_some() {
+            return Err(Failure::usage(format!(
+                "--tissues belongs to an internal calibration, and the calibration is {spec}"
+            ))
+            .with_help("leave it out, or calibrate with internal")
+            .into());
+        }
+        Ok(spec)
     }
 }

@@ -1,4 +1,4 @@
-//! The inner loops, compiled twice: portable, and with AVX2 and FMA where the machine has them.
+//! The inner loops, compiled three times: portable, with AVX2, FMA and F16C, and with AVX-512.
 
 use std::marker::PhantomData;
 
@@ -90,7 +90,7 @@ impl Real for f32 {
 pub enum InstructionSet {
     /// Whatever the program was compiled for.
     Portable,
-    /// AVX2 with fused multiply-add.
+    /// AVX2 with fused multiply-add and conversion of half precision.
     Avx2Fma,
     /// AVX-512 (F, VL, DQ, BW).
     Avx512,

@@ -51,7 +51,7 @@ fn load(values: &[f32], at: usize) -> Lane {
 /// The machine must have F16C.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-pub(super) unsafe fn widen_by_f16c(values: &[f16], at: usize) -> Lane {
+unsafe fn widen_by_f16c(values: &[f16], at: usize) -> Lane {
     use std::arch::x86_64::{_mm_loadu_si128, _mm256_cvtph_ps, _mm256_storeu_ps};
     let values = &values[at..at + LANES];
     let mut lane = [0.0; LANES];
