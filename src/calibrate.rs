@@ -12,7 +12,7 @@ use imaging::Volume;
 use imaging::dicom::Acquisition;
 use imaging::orientation::on_grid;
 
-use crate::exit::{EndWith as _, Failure, Kind};
+use crate::exit::{EndWith as _, Kind};
 use crate::plan::{CalibrationSpec, RodSource, Subject};
 
 /// Largest difference of table heights, mm, at which a phantom lies where the patient lay: the CT number changes across the bore.
