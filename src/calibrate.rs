@@ -21,7 +21,7 @@ const TABLE_MM: f64 = 10.0;
 /// The calibration of a case; `ct` is the scan it is for, in stored CT numbers, `acquisition` how it was made, where its format says it.
 ///
 /// # Errors
-/// A [`Failure`]: of kind usage where the way asked for is not available or underspecified, of kind input
+/// A [`crate::exit::Failure`]: of kind usage where the way asked for is not available or underspecified, of kind input
 /// where a file is refused.
 pub fn for_subject(
     subject: &Subject,
@@ -173,7 +173,7 @@ pub fn internal(
 /// Measures the rods of a phantom in a scan and fits the line; finds the rods where they are not given.
 ///
 /// # Errors
-/// A [`Failure`]: of kind usage for an unknown phantom, of kind input where a file or the rods are refused
+/// A [`crate::exit::Failure`]: of kind usage for an unknown phantom, of kind input where a file or the rods are refused
 /// or the phantom is not found.
 pub fn by_phantom(
     model: &str,
@@ -195,7 +195,7 @@ pub fn by_phantom(
 /// A phantom by name or definition file.
 ///
 /// # Errors
-/// A [`Failure`]: of kind usage for an unknown name, of kind input for a refused file.
+/// A [`crate::exit::Failure`]: of kind usage for an unknown name, of kind input for a refused file.
 pub fn find_phantom(model: &str) -> anyhow::Result<Phantom> {
     let is_name = Path::new(model).extension().is_none();
     let kind = if is_name { Kind::Usage } else { Kind::Input };
