@@ -399,18 +399,13 @@ impl Run<'_, '_> {
             // Half the tolerance: the other half is left to what the tangent does not know.
             let enough = 0.5 * self.stepping.tolerance / relative;
             let tolerance = forcing.max(enough).min(LARGEST_FORCING);
-            let mut d = self.direction(&at, r.clone(), None, tolerance)?;
-            if !d.leads_along(&r) && want == Want::TRUE_TANGENT {
+            let mut d = self.direction(&at, r.clone(), None, tolerance)?.along(&r);
+            if d.is_none() && want == Want::TRUE_TANGENT {
                 (keep, patience) = (patience, (2 * patience).min(MOST_PATIENCE));
                 at = self.evaluate(&u, Want::POSITIVE_TANGENT);
-                d = self.direction(&at, r.clone(), None, tolerance)?;
+                d = self.direction(&at, r.clone(), None, tolerance)?.along(&r);
             }
-            if !d.leads_along(&r) {
-                break;
-            }
-            let (Direction::Found(d) | Direction::Truncated(d)) = d else {
-                break;
-            };
+            let Some(d) = d else { break };
             want = if keep > 0 {
                 Want::POSITIVE_TANGENT
             } else {

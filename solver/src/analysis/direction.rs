@@ -55,11 +55,11 @@ pub(super) enum Direction {
 }
 
 impl Direction {
-    /// Whether there is one along which the force `r` does positive work.
-    pub(super) fn leads_along(&self, r: &[f64]) -> bool {
+    /// The one found, where the force `r` does positive work along it.
+    pub(super) fn along(self, r: &[f64]) -> Option<Vec<f64>> {
         match self {
-            Self::Found(d) | Self::Truncated(d) => dot(d, r) > 0.0,
-            Self::Indefinite | Self::Unfinished => false,
+            Self::Found(d) | Self::Truncated(d) => (dot(&d, r) > 0.0).then_some(d),
+            Self::Indefinite | Self::Unfinished => None,
         }
     }
 }
