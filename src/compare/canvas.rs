@@ -6,7 +6,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::marks::{Key, colour, dashed, draw_mark};
-use crate::report::figure::DrawingFailure;
+use crate::report::figure::{DrawingFailure, axis};
 use crate::report::plot::{FAINT, INK, SOFT_INK, text, trimmed, use_bundled_font};
 
 /// Panels stand in rows of at most so many: a row is then as wide as a page.
@@ -217,7 +217,10 @@ where
             .margin_bottom(GAP)
             .x_label_area_size(below)
             .y_label_area_size(beside)
-            .build_cartesian_2d(axes.x[0]..axes.x[1], axes.y[0]..axes.y[1])?;
+            .build_cartesian_2d(
+                axis(axes.x_name, axes.x[0]..axes.x[1])?,
+                axis(axes.y_name, axes.y[0]..axes.y[1])?,
+            )?;
         let mut mesh = chart.configure_mesh();
         mesh.light_line_style(TRANSPARENT)
             .bold_line_style(FAINT)

@@ -12,6 +12,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::figure::axis;
 use super::plot::{BLUE_INK, FAINT, INK, RED_INK, SOFT_INK, text, trimmed, use_bundled_font};
 
 /// Size of the figure in pixels.
@@ -269,7 +270,7 @@ where
     let mut chart = ChartBuilder::on(area)
         .x_label_area_size(72)
         .y_label_area_size(104)
-        .build_cartesian_2d(ends.clone(), tall)?;
+        .build_cartesian_2d(axis("CT number", ends.clone())?, axis("density", tall)?)?;
     let water = points.iter().any(|(rod, _)| rod.water_mg_cm3.is_some());
     chart
         .configure_mesh()
@@ -301,6 +302,8 @@ where
         }),
         BLUE_INK.stroke_width(3),
     ))?;
+    // Muscle and blood stand in one place: names below each other.
+    let mut named: Vec<(i32, i32)> = Vec::new();
     for (rod, hu) in points {
         let at = (hu, rod.reference_mg_cm3);
         chart.draw_series([Circle::new(at, 7, RED_INK.filled())])?;
@@ -315,7 +318,15 @@ where
             false => (HPos::Left, 12),
         };
         let style = text(18, RED_INK).pos(Pos::new(side, VPos::Top));
-        let label = Text::new(name, (x - left + beside, y - above + 4), style);
+        let mut place = (x - left + beside, y - above + 4);
+        while named
+            .iter()
+            .any(|(x, y)| place.0.abs_diff(*x) < 90 && place.1.abs_diff(*y) < 18)
+        {
+            place.1 += 19;
+        }
+        named.push(place);
+        let label = Text::new(name, place, style);
         plot.strip_coord_spec().draw(&label)?;
     }
     Ok(())

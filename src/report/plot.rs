@@ -9,7 +9,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
 
 use super::curve::CurvePoint;
-use super::figure::{DrawingFailure, Figure};
+use super::figure::{DrawingFailure, Figure, axis};
 
 /// DejaVu Sans, unmodified; its licence stands beside it in `assets/`.
 const FONT: &[u8] = include_bytes!("../../assets/DejaVuSans.ttf");
@@ -60,7 +60,7 @@ impl Figure for CurveFigure<'_> {
         let mut chart = ChartBuilder::on(&body)
             .x_label_area_size(72)
             .y_label_area_size(92)
-            .build_cartesian_2d(0.0..right, 0.0..top)?;
+            .build_cartesian_2d(axis("displacement", 0.0..right)?, axis("force", 0.0..top)?)?;
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)

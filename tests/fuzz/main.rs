@@ -31,7 +31,7 @@ targets!(
     cohort_table: 4,
     results_table: 4,
     operators_table: 4,
-    curve: 4,
+    curve: 8,
     model: 10,
     result: 10
 );
