@@ -81,7 +81,7 @@ pub fn signed_distance_mm(mask: &Mask) -> Result<Volume<f32>> {
     })
 }
 
-fn check_orthogonal(grid: &Grid) -> Result<()> {
+pub(crate) fn check_orthogonal(grid: &Grid) -> Result<()> {
     if grid.is_orthogonal() {
         Ok(())
     } else {

@@ -4,7 +4,7 @@
 //! unknown, and a bone cut by the scan's edge must not be eroded at the cut. Dilation adds nothing
 //! from outside, and what grows beyond the border is lost.
 
-use crate::distance::{signed_distance_mm, squared_distances};
+use crate::distance::{check_orthogonal, signed_distance_mm, squared_distances};
 use crate::error::Result;
 use crate::lines::for_each_line;
 use crate::orientation::{crop, pad};
@@ -82,6 +82,81 @@ pub fn morph_mm(mask: &Mask, offset_mm: f64) -> Result<Mask> {
     }
     let distance = signed_distance_mm(mask)?;
     Ok(distance.map(|&d| f64::from(d) <= offset_mm + ROUNDING_MM))
+}
+
+/// Moves the surface of the mask outwards by `times` what `by_mm` says there (inwards when `times` is negative). With the same value
+/// everywhere it is [`morph_mm`]: the surface is sampled as for [`signed_distance_mm`], and every such point takes a ball of its own
+/// radius, the mean of the map at the two voxels that it lies between. Where the map is 0 the surface stays.
+///
+/// # Errors
+/// [`crate::Error::Geometry`] when the array axes are not at right angles, [`crate::Error::GridMismatch`] when the map is on another grid,
+/// [`crate::Error::Parameter`] when `times` is not finite or the map holds what is no length.
+pub fn morph_by_mm(mask: &Mask, by_mm: &Volume<f32>, times: f64) -> Result<Mask> {
+    check_orthogonal(&mask.grid)?;
+    mask.grid.check_same(&by_mm.grid)?;
+    if !times.is_finite() {
+        return Err(crate::Error::Parameter(format!(
+            "the offset of a mask is {times} times a map"
+        )));
+    }
+    if let Some(value) = by_mm.data.iter().find(|v| !(v.is_finite() && **v >= 0.0)) {
+        return Err(crate::Error::Parameter(format!(
+            "the map by which a mask is moved holds {value}; it takes lengths in mm, 0 or more"
+        )));
+    }
+    let (size, spacing) = (mask.grid.size, mask.grid.spacing_mm);
+    let strides = [1, size[0], size[0] * size[1]];
+    let grows = times > 0.0;
+    let mut moved = mask.clone();
+    for voxel in 0..mask.data.len() {
+        let at = mask.grid.voxel(voxel);
+        for axis in 0..3 {
+            if at[axis] + 1 >= size[axis] {
+                continue;
+            }
+            let next = voxel + strides[axis];
+            if mask.data[voxel] == mask.data[next] {
+                continue;
+            }
+            let by = 0.5 * (f64::from(by_mm.data[voxel]) + f64::from(by_mm.data[next]));
+            // As in `morph_mm`, rounding is on the side of the mask.
+            let radius = match grows {
+                true => times * by + ROUNDING_MM,
+                false => -times * by - ROUNDING_MM,
+            };
+            let mut centre = at.map(|index| index as f64);
+            centre[axis] += 0.5;
+            fill_ball(&mut moved, centre, radius, spacing, grows);
+        }
+    }
+    Ok(moved)
+}
+
+/// Gives the voxels within `radius` mm of a point, in voxels, a value; one on the rim only where it is `true`.
+fn fill_ball(mask: &mut Mask, centre: [f64; 3], radius: f64, spacing: [f64; 3], value: bool) {
+    if radius <= 0.0 {
+        return;
+    }
+    let size = mask.grid.size;
+    let range = |axis: usize| {
+        let reach = radius / spacing[axis];
+        let low = (centre[axis] - reach).ceil().max(0.0) as usize;
+        let high = (centre[axis] + reach).floor() as usize;
+        low..(high + 1).min(size[axis])
+    };
+    let square = |axis: usize, at: usize| ((at as f64 - centre[axis]) * spacing[axis]).powi(2);
+    for k in range(2) {
+        for j in range(1) {
+            let across = square(2, k) + square(1, j);
+            for i in range(0) {
+                let distance = (across + square(0, i)).sqrt();
+                if distance < radius || value && distance == radius {
+                    let at = mask.grid.index(i, j, k);
+                    mask.data[at] = value;
+                }
+            }
+        }
+    }
 }
 
 fn invert(mut mask: Mask) -> Mask {
@@ -208,6 +283,57 @@ mod tests {
             assert_eq!(opening(&mask, 1, element).count(), open);
             assert_eq!(closing(&mask, 1, element).unwrap().count(), closed);
         }
+    }
+
+    #[test]
+    fn a_map_of_one_value_moves_the_surface_as_that_offset_does() {
+        let grid = Grid::axis_aligned([16, 15, 14], [0.8, 0.8, 1.3]);
+        let mask = Volume::from_fn(grid, |[i, j, k]| {
+            (i * i * 3 + j * j * 5 + k * k * 2 + i * j) % 23 < 14 && (2..12).contains(&k)
+        });
+        let by_mm = mask.map(|_| 0.8f32);
+        for times in [-3.0, -1.0, -0.6, 0.6, 1.0, 2.25] {
+            let expected = morph_mm(&mask, 0.8 * times).unwrap();
+            assert_ne!(expected, mask, "{times}");
+            assert_eq!(
+                morph_by_mm(&mask, &by_mm, times).unwrap(),
+                expected,
+                "{times}"
+            );
+        }
+        assert_eq!(morph_by_mm(&mask, &by_mm, 0.0).unwrap(), mask);
+    }
+
+    /// A block whose low face along z is sure and whose high face is in doubt by 1 mm, on voxels of 1 mm.
+    #[test]
+    fn a_surface_moves_only_where_the_map_says_so() {
+        let grid = Grid::axis_aligned([3, 3, 20], [1.0; 3]);
+        let block = |low: usize, high: usize| {
+            Volume::from_fn(grid.clone(), move |[_, _, k]| (low..high).contains(&k))
+        };
+        let by_mm = Volume::from_fn(grid.clone(), |[_, _, k]| if k < 10 { 0.0 } else { 1.0 });
+        let mask = block(5, 15);
+        for (times, high) in [
+            (-2.0, 13),
+            (-1.0, 14),
+            (-0.4, 15),
+            (0.4, 15),
+            (1.0, 16),
+            (2.6, 18),
+        ] {
+            let moved = morph_by_mm(&mask, &by_mm, times).unwrap();
+            assert_eq!(moved, block(5, high), "{times}");
+        }
+        let sure = by_mm.map(|_| 0.0);
+        assert_eq!(morph_by_mm(&mask, &sure, 5.0).unwrap(), mask);
+        for wrong in [f32::NAN, -1.0] {
+            let map = by_mm.map(|&v| if v > 0.0 { wrong } else { v });
+            let error = morph_by_mm(&mask, &map, 1.0).unwrap_err().to_string();
+            assert!(error.contains("lengths in mm"), "{error}");
+        }
+        let elsewhere = Volume::filled(Grid::axis_aligned([3, 3, 19], [1.0; 3]), 1.0);
+        assert!(morph_by_mm(&mask, &elsewhere, 1.0).is_err());
+        assert!(morph_by_mm(&mask, &by_mm, f64::NAN).is_err());
     }
 
     /// A shaft that leaves the scan at the bottom keeps its full length under erosion.

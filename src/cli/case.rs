@@ -69,9 +69,14 @@ pub struct CaseArgs {
     /// One setting of the method; may be repeated (see `osteoload protocol keys`)
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<Assignment>,
-    /// Unit of --morph: voxel or mm [default: voxel]
+    /// Unit of --morph: voxel, mm, or sd (standard deviations of the surface, place by place, as the segmentation states them)
+    /// [default: voxel]
     #[arg(long, value_name = "UNIT")]
     pub morph_unit: Option<MorphUnit>,
+    /// Standard deviation of the surface of --mask, mm: a map on the grid of the scan, for --morph-unit sd (a built-in network
+    /// states its own)
+    #[arg(long, value_name = "MAP", requires = "mask")]
+    pub uncertainty: Option<PathBuf>,
     /// What a mask grows or shrinks by in voxels: faces (6 neighbours), corners (26) or ball [default: faces]
     #[arg(long, value_name = "ELEMENT")]
     pub morph_element: Option<MorphElement>,
@@ -143,6 +148,7 @@ impl CaseArgs {
     ) -> anyhow::Result<RunRequest> {
         plan.subject.calibration()?;
         plan.check_available()?;
+        self.check_uncertainty(&plan.subject)?;
         let named = self.protocol.as_ref();
         Ok(RunRequest {
             ct: self.ct.clone(),
@@ -156,6 +162,29 @@ impl CaseArgs {
             existing,
             device,
         })
+    }
+
+    /// Whether somebody states how sure the surface is, where the mask is to be moved by that.
+    fn check_uncertainty(&self, subject: &Subject) -> anyhow::Result<()> {
+        let stated = match (&self.mask, &subject.model) {
+            (Some(_), _) => subject.uncertainty.is_some(),
+            (None, Some(model)) => model == automatic::BUILT_IN,
+            (None, None) => true,
+        };
+        if subject.morph_unit != MorphUnit::StandardDeviation || stated {
+            return Ok(());
+        }
+        let (message, help) = match self.mask {
+            Some(_) => (
+                "--morph-unit sd needs the standard deviation of the mask's surface",
+                "give a map in mm with --uncertainty, or another --morph-unit",
+            ),
+            None => (
+                "--morph-unit sd needs the standard deviation of the surface, which a model folder does not state",
+                "take the built-in networks, a --mask with --uncertainty, or another --morph-unit",
+            ),
+        };
+        Err(Failure::usage(message).with_help(help).into())
     }
 
     /// Puts what was given into the case and leaves the rest.
@@ -182,6 +211,10 @@ impl CaseArgs {
         put(&self.rods, &mut subject.rods);
         let words = |path: &PathBuf| path.display().to_string();
         put(&self.tissues.as_ref().map(words), &mut subject.tissues);
+        put(
+            &self.uncertainty.as_ref().map(words),
+            &mut subject.uncertainty,
+        );
         put(
             &self.phantom_ct.as_ref().map(words),
             &mut subject.phantom_ct,

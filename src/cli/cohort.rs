@@ -106,7 +106,15 @@ const OWN: [&str; 7] = [
     "reference-label",
 ];
 /// Columns whose cells are paths.
-const PATHS: [&str; 6] = ["ct", "mask", "rods", "tissues", "phantom-ct", "plan"];
+const PATHS: [&str; 7] = [
+    "ct",
+    "mask",
+    "uncertainty",
+    "rods",
+    "tissues",
+    "phantom-ct",
+    "plan",
+];
 /// Columns whose cells hold several values with `;` between them, each an option of its own.
 const REPEATED: [&str; 2] = ["set", "accept"];
 

@@ -84,6 +84,36 @@ fn a_whole_run_is_read() {
 }
 
 #[test]
+fn standard_deviations_need_somebody_who_states_them() {
+    const CASE: &str = "--ct c --bone femur --calibration line:1,0 --out o";
+    let masked = format!("{CASE} --mask m --label 1");
+    let subject = |options: &str| run_request(options).unwrap().plan.subject;
+    let own = subject(&format!("{CASE} --morph 1.5 --morph-unit sd"));
+    assert_eq!((own.morph, own.uncertainty), (1.5, None));
+    let given = subject(&format!("{masked} --morph-unit sd --uncertainty u.nii.gz"));
+    assert_eq!(given.morph_unit, MorphUnit::StandardDeviation);
+    assert_eq!(given.uncertainty.as_deref(), Some("u.nii.gz"));
+    for (options, part) in [
+        (format!("{masked} --morph-unit sd"), "--uncertainty"),
+        (format!("{masked} --uncertainty u"), "--morph-unit is voxel"),
+        (
+            format!("{CASE} --model folder --label 1 --morph-unit sd"),
+            "does not state",
+        ),
+        (
+            format!("{masked} --morph-unit sd --uncertainty u --morph-element ball"),
+            "is sd",
+        ),
+        (format!("{CASE} --morph-unit sd --uncertainty u"), "--mask"),
+    ] {
+        let ending = Ending::of(&run_request(&options).unwrap_err());
+        assert_eq!(ending.status, 2, "{options}");
+        let all = format!("{} {}", ending.error, ending.help.unwrap_or_default());
+        assert!(all.contains(part), "{options}: {all}");
+    }
+}
+
+#[test]
 fn a_level_brings_its_label() {
     const CASE: &str = "--ct c --bone vertebra --mask m --calibration density --out o --level";
     let subject = |options: &str| {

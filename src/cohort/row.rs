@@ -124,6 +124,7 @@ impl CohortCase {
         paths.extend(request.protocol_file.clone());
         paths.extend(subject.rods.as_ref().map(|rods| rods.path().to_owned()));
         paths.extend(subject.tissues.as_ref().map(PathBuf::from));
+        paths.extend(subject.uncertainty.as_ref().map(PathBuf::from));
         paths.extend(subject.phantom_ct.as_ref().map(PathBuf::from));
         match &subject.calibration {
             Some(CalibrationSpec::File(path)) => paths.push(path.clone()),
@@ -145,7 +146,7 @@ impl CohortCase {
             let step = match (morph == 0.0, self.unit) {
                 (true, _) => String::new(),
                 (_, MorphUnit::Voxel) => signed(morph),
-                (_, MorphUnit::Millimetre) => format!("{}mm", signed(morph)),
+                (_, unit) => format!("{}{unit}", signed(morph)),
             };
             Variant {
                 name: format!("{base}{step}"),

@@ -32,7 +32,7 @@ impl<'a> Curve<'a> {
     fn of(bone: &'a Bone) -> Vec<Self> {
         let mut curves = Vec::new();
         for base in bone.variants.chunk_by(|a, b| a.base() == b.base()) {
-            for unit in ["voxels", "mm"] {
+            for unit in ["voxels", "mm", "standard deviations"] {
                 let belongs = |variant: &&Variant| variant.is_plain() || variant.unit() == unit;
                 let variants: Vec<&Variant> = base.iter().filter(belongs).collect();
                 let known = |variant: &&&Variant| {

@@ -13,13 +13,14 @@ pub struct Variant {
 }
 
 /// Units in which a mask may be eroded or dilated, by the endings of the words; none means voxels.
-const UNITS: [(&str, &str); 6] = [
+const UNITS: [(&str, &str); 7] = [
     ("", "voxels"),
     ("px", "voxels"),
     ("vox", "voxels"),
     ("voxel", "voxels"),
     ("voxels", "voxels"),
     ("mm", "mm"),
+    ("sd", "standard deviations"),
 ];
 
 impl Variant {
@@ -54,7 +55,7 @@ impl Variant {
         self.offset
     }
 
-    /// `voxels` or `mm`; empty for a segmentation as it is.
+    /// `voxels`, `mm` or `standard deviations` of the surface; empty for a segmentation as it is.
     pub fn unit(&self) -> &str {
         &self.unit
     }
@@ -131,6 +132,7 @@ mod tests {
             ("manual", "manual", 0.0, ""),
             ("automatic-2", "automatic", -2.0, "voxels"),
             ("manual+1", "manual", 1.0, "voxels"),
+            ("automatic+2sd", "automatic", 2.0, "standard deviations"),
             ("manual-0.5mm", "manual", -0.5, "mm"),
             ("nnunet-2d", "nnunet-2d", 0.0, ""),
             ("nnunet-2d+1px", "nnunet-2d", 1.0, "voxels"),

@@ -102,6 +102,8 @@ choice! {
         Voxel = "voxel",
         /// Millimetres, through the signed distance.
         Millimetre = "mm",
+        /// Standard deviations of the surface, place by place, as the segmentation states them.
+        StandardDeviation = "sd",
     }
 }
 

@@ -92,6 +92,9 @@ pub struct Subject {
     /// Unit of `morph`.
     #[serde(default = "voxel")]
     pub morph_unit: MorphUnit,
+    /// Map of the standard deviation of the mask's surface, mm, for the unit `sd`; a built-in network states its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncertainty: Option<String>,
     /// What the mask grows or shrinks by where the unit is a voxel.
     #[serde(default = "faces")]
     pub morph_element: MorphElement,
@@ -131,6 +134,7 @@ impl Subject {
             model: None,
             morph: 0.0,
             morph_unit: MorphUnit::Voxel,
+            uncertainty: None,
             morph_element: MorphElement::Faces,
             body_weight_kg: None,
             applied_load_n: None,

@@ -154,12 +154,26 @@ impl Plan {
                 "add --morph-unit mm for fractions of a voxel",
             );
         }
-        if subject.morph_unit == super::MorphUnit::Millimetre
+        if subject.morph_unit != super::MorphUnit::Voxel
             && subject.morph_element != super::MorphElement::Faces
         {
             return found(
-                "--morph-element is for a --morph in voxels, and --morph-unit is mm",
+                format!(
+                    "--morph-element is for a --morph in voxels, and --morph-unit is {}",
+                    subject.morph_unit
+                ),
                 "leave one of them out",
+            );
+        }
+        if subject.uncertainty.is_some()
+            && subject.morph_unit != super::MorphUnit::StandardDeviation
+        {
+            return found(
+                format!(
+                    "--uncertainty is for a --morph in standard deviations, and --morph-unit is {}",
+                    subject.morph_unit
+                ),
+                "add --morph-unit sd, or leave it out",
             );
         }
         None

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use calibration::{Calibration, DensityMap};
-use imaging::morphology::{StructuringElement, morph_mm, morph_voxels};
+use imaging::morphology::{StructuringElement, morph_by_mm, morph_mm, morph_voxels};
 use imaging::orientation::{axes_of, reorient};
 use imaging::{Grid, LabelMap, Mask, Volume};
 
@@ -49,6 +49,8 @@ pub struct Case {
     split_body: Option<Mask>,
     /// The label map of the whole scan, where a network made it.
     automatic: Option<Arc<Labelled>>,
+    /// Standard deviation of the surface of the labels, mm, where the mask is to be moved by that.
+    uncertainty_mm: Option<Arc<Volume<f32>>>,
     /// The contrast agent that the scan's header states.
     contrast_agent: Option<String>,
     /// The quality gates so far.
@@ -81,6 +83,7 @@ impl Case {
             split_body: None,
             scan_grid: scan.grid.clone(),
             automatic: scan.automatic.clone(),
+            uncertainty_mm: scan.uncertainty_mm.clone(),
             contrast_agent: scan
                 .acquisition
                 .as_ref()
@@ -106,7 +109,7 @@ impl Case {
 
     /// Erodes or dilates all labels of the bone as one; a voxel that is gained takes the label next to it.
     fn morph_labels(&mut self, whole: &Mask, plan: &Plan) -> anyhow::Result<()> {
-        let target = morphed(whole, plan)?;
+        let target = morphed(whole, plan, self.uncertainty_mm.as_deref())?;
         let mut gained = Vec::new();
         for (index, label) in self.labels.data.iter_mut().enumerate() {
             match (whole.data[index], target.data[index]) {
@@ -333,8 +336,8 @@ fn select(map: &LabelMap, labels: &[u16]) -> anyhow::Result<Mask> {
     Ok(map.select(labels))
 }
 
-/// The mask eroded or dilated as the plan says.
-fn morphed(mask: &Mask, plan: &Plan) -> anyhow::Result<Mask> {
+/// The mask eroded or dilated as the plan says, `uncertainty_mm` the standard deviation of its surface.
+fn morphed(mask: &Mask, plan: &Plan, uncertainty_mm: Option<&Volume<f32>>) -> anyhow::Result<Mask> {
     let subject = &plan.subject;
     if subject.morph == 0.0 {
         return Ok(mask.clone());
@@ -357,6 +360,10 @@ fn morphed(mask: &Mask, plan: &Plan) -> anyhow::Result<Mask> {
             morph_voxels(mask, subject.morph as i32, element)
         }
         MorphUnit::Millimetre => morph_mm(mask, subject.morph)?,
+        MorphUnit::StandardDeviation => {
+            let by_mm = uncertainty_mm.context("no map of the surface's standard deviation")?;
+            morph_by_mm(mask, by_mm, subject.morph)?
+        }
     };
     if changed.count() == 0 {
         return Err(Failure::input(format!(

@@ -273,6 +273,9 @@ pub(crate) fn provenance(
     if let Some(path) = &subject.tissues {
         provenance.add_input("tissues", Path::new(path))?;
     }
+    if let Some(path) = &subject.uncertainty {
+        provenance.add_input("uncertainty", Path::new(path))?;
+    }
     if let Some(path) = &subject.phantom_ct {
         provenance.add_input("phantom_ct", Path::new(path))?;
         // Another voltage or kernel than the patient's scan shows here.

@@ -8,14 +8,14 @@ use calibration::{Calibration, DensityKind, DensityMap};
 use imaging::dicom::Acquisition;
 use imaging::image::Orientation as FileOrientation;
 use imaging::orientation::{axes_of, on_grid, reorient, to_ras_axes};
-use imaging::{Grid, LabelMap};
+use imaging::{Grid, LabelMap, Volume};
 use segmentation::nnunet::Options;
 
 use super::RunRequest;
 use crate::anatomy;
 use crate::automatic::{self, BUILT_IN, Labelled};
 use crate::exit::{EndWith as _, Failure, Kind};
-use crate::plan::Basis;
+use crate::plan::{Basis, MorphUnit, Subject};
 use crate::progress::Progress;
 use crate::segment::network_device;
 
@@ -39,6 +39,8 @@ pub struct Scan {
     pub grid: Grid,
     /// What a network found, where no mask was given; on the scan's own grid.
     pub automatic: Option<Arc<Labelled>>,
+    /// Standard deviation of the surface of its labels, mm, where the mask is to be moved by that.
+    pub uncertainty_mm: Option<Arc<Volume<f32>>>,
     /// Where its density stands as a file already; what several cases share is written once.
     pub density_file: Option<PathBuf>,
 }
@@ -59,6 +61,10 @@ impl Scan {
             .kind(Kind::Input)?;
         let given = match &request.mask {
             Some(path) => Some(mask(path, &ct.grid)?),
+            None => None,
+        };
+        let uncertainty = match &subject.uncertainty {
+            Some(path) => Some(uncertainty(Path::new(path), &ct.grid)?),
             None => None,
         };
         if !ct.grid.is_orthogonal() {
@@ -88,6 +94,7 @@ impl Scan {
                 (found.labels.clone(), Some(Arc::new(found)))
             }
         };
+        let uncertainty_mm = surface_deviation(subject, uncertainty, automatic.as_deref())?;
         progress.stage("density");
         let density = calibration
             .apply(&ct)
@@ -105,6 +112,7 @@ impl Scan {
             notes,
             grid: scan_grid,
             automatic,
+            uncertainty_mm: uncertainty_mm.map(|map| Arc::new(to_ras_axes(&map))),
             density_file: None,
         })
     }
@@ -134,6 +142,7 @@ impl Scan {
             notes: self.notes.clone(),
             grid: self.grid.clone(),
             automatic: self.automatic.clone(),
+            uncertainty_mm: self.uncertainty_mm.clone(),
             density_file: None,
         }
     }
@@ -171,6 +180,41 @@ fn mask(path: &Path, grid: &Grid) -> anyhow::Result<LabelMap> {
     on_grid(labels, grid)
         .with_context(|| format!("the mask {} is not on the scan's grid", path.display()))
         .kind(Kind::Input)
+}
+
+/// A map of the standard deviation of a mask's surface.
+fn uncertainty(path: &Path, grid: &Grid) -> anyhow::Result<Volume<f32>> {
+    let map = imaging::read_volume(path)
+        .context("the uncertainty of the mask")
+        .kind(Kind::Input)?;
+    if let Some(value) = map.data.iter().find(|v| !(v.is_finite() && **v >= 0.0)) {
+        return Err(Failure::input(format!(
+            "{}: the uncertainty of a surface is {value} mm somewhere",
+            path.display()
+        ))
+        .with_help("it is a standard deviation in mm: 0 or more, 0 where nothing is known")
+        .into());
+    }
+    on_grid(map, grid)
+        .with_context(|| format!("the map {} is not on the scan's grid", path.display()))
+        .kind(Kind::Input)
+}
+
+/// The standard deviation of the surface, where the mask is to be moved by it: the one given, or the network's own.
+fn surface_deviation(
+    subject: &Subject,
+    given: Option<Volume<f32>>,
+    automatic: Option<&Labelled>,
+) -> anyhow::Result<Option<Volume<f32>>> {
+    if subject.morph_unit != MorphUnit::StandardDeviation {
+        return Ok(None);
+    }
+    let found = given.or_else(|| automatic?.doubt_mm.clone());
+    let refused = || {
+        Failure::usage("nothing states the standard deviation of the surface, mm")
+            .with_help("give a map with --uncertainty, or another --morph-unit")
+    };
+    Ok(Some(found.ok_or_else(refused)?))
 }
 
 /// Whether the file itself says where the patient's left is.

@@ -126,25 +126,7 @@ fn variants(factor: Factor, case: &Case) -> (String, Found) {
     let plan = case.plan;
     let settings = &plan.settings;
     match factor {
-        Factor::Segmentation => (
-            "mask as it is".into(),
-            if plan.subject.morph_unit == MorphUnit::Voxel {
-                Ok([-1.0, 1.0]
-                    .map(|morph| Variant {
-                        setting: format!("{} voxel", super::signed(morph)),
-                        change: Change::Morph(morph),
-                    })
-                    .to_vec())
-            } else {
-                // Half a millimetre is about the half of a clinical voxel.
-                Ok([-0.5, 0.5]
-                    .map(|morph| Variant {
-                        setting: format!("{} mm", super::signed(morph)),
-                        change: Change::Morph(morph),
-                    })
-                    .to_vec())
-            },
-        ),
+        Factor::Segmentation => ("mask as it is".into(), Ok(masks(plan.subject.morph_unit))),
         Factor::Calibration => match &plan.subject.calibration {
             Some(spec @ CalibrationSpec::Internal { .. }) => {
                 (spec.to_string(), tissues(case.calibration))
@@ -230,6 +212,20 @@ fn variants(factor: Factor, case: &Case) -> (String, Found) {
             (format!("{base} mm"), found)
         }
     }
+}
+
+/// The mask smaller and larger.
+fn masks(unit: MorphUnit) -> Vec<Variant> {
+    let step = match unit {
+        MorphUnit::Voxel | MorphUnit::StandardDeviation => 1.0,
+        // About the half of a clinical voxel.
+        MorphUnit::Millimetre => 0.5,
+    };
+    let moved = |morph: f64| Variant {
+        setting: format!("{} {unit}", super::signed(morph)),
+        change: Change::Morph(morph),
+    };
+    vec![moved(-step), moved(step)]
 }
 
 /// The other words of a setting.

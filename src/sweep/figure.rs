@@ -5,7 +5,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::Sweep;
 use crate::plan::Plan;
-use crate::report::figure::{DrawingFailure, Figure};
+use crate::report::figure::{DrawingFailure, Figure, axis};
 use crate::report::plot::{
     BLUE_INK, FAINT, INK, RED_INK, SOFT_INK, below_heading, text, trimmed, use_bundled_font,
 };
@@ -90,7 +90,10 @@ impl Figure for SweepFigure {
         let mut chart = ChartBuilder::on(&body)
             .x_label_area_size(72)
             .y_label_area_size(92)
-            .build_cartesian_2d(low - margin..high + margin, 0.0..top)?;
+            .build_cartesian_2d(
+                axis("levels", low - margin..high + margin)?,
+                axis(name, 0.0..top)?,
+            )?;
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)

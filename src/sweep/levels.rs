@@ -179,8 +179,9 @@ pub struct Sweep {
     pub quantity: Quantity,
     /// Unit of the levels.
     pub unit: MorphUnit,
-    /// What one unit moves the surface by, mm: 1, or for voxels the cube root of a voxel's volume.
-    pub mm_per_unit: f64,
+    /// What one unit moves the surface by, mm: 1, or for voxels the cube root of a voxel's volume; `None` where that is not the same
+    /// everywhere.
+    pub mm_per_unit: Option<f64>,
     /// The levels.
     pub levels: Vec<Level>,
     /// Load in proportion: of the lowest, the unmorphed and the highest level.
@@ -194,8 +195,9 @@ impl Sweep {
     pub(crate) fn of(plan: &Plan, spacing_mm: [f64; 3], morphs: &[f64], done: Vec<Done>) -> Self {
         let unit = plan.subject.morph_unit;
         let mm_per_unit = match unit {
-            MorphUnit::Millimetre => 1.0,
-            MorphUnit::Voxel => spacing_mm.iter().product::<f64>().cbrt(),
+            MorphUnit::Millimetre => Some(1.0),
+            MorphUnit::Voxel => Some(spacing_mm.iter().product::<f64>().cbrt()),
+            MorphUnit::StandardDeviation => None,
         };
         let base = morphs.iter().position(|&morph| morph == 0.0);
         let base = base.and_then(|place| done.get(place));
@@ -252,7 +254,7 @@ impl Sweep {
         let points: Vec<(usize, [f64; 2])> = levels
             .iter()
             .enumerate()
-            .filter_map(|(place, level)| Some((place, [level.morph * mm_per_unit, level.value?])))
+            .filter_map(|(place, level)| Some((place, [level.morph * mm_per_unit?, level.value?])))
             .collect();
         let curve: Vec<[f64; 2]> = points.iter().map(|(_, point)| *point).collect();
         for ((place, _), slope) in points.iter().zip(slopes(&curve)) {
@@ -318,8 +320,8 @@ impl Sweep {
         }
         if let Some(slope) = level.slope_per_mm {
             text += &format!("; {slope:+.0} {unit} per mm of surface");
-            if self.unit == MorphUnit::Voxel {
-                text += &format!(", {:+.0} {unit} per voxel", slope * self.mm_per_unit);
+            if let Some(slope) = self.per_voxel(level) {
+                text += &format!(", {slope:+.0} {unit} per voxel");
             }
         }
         text
@@ -382,8 +384,8 @@ impl Sweep {
 
     /// Slope per voxel, where the unit is one.
     fn per_voxel(&self, level: &Level) -> Option<f64> {
-        let slope = level.slope_per_mm?;
-        (self.unit == MorphUnit::Voxel).then_some(slope * self.mm_per_unit)
+        let slope = level.slope_per_mm? * self.mm_per_unit?;
+        (self.unit == MorphUnit::Voxel).then_some(slope)
     }
 
     /// `sweep.json`: the answer with its band.

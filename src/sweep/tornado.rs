@@ -4,7 +4,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::budget::Budget;
-use crate::report::figure::{DrawingFailure, Figure};
+use crate::report::figure::{DrawingFailure, Figure, axis};
 use crate::report::plot::{
     BLUE_INK, FAINT, INK, RED_INK, SOFT_INK, below_heading, text, trimmed, use_bundled_font,
 };
@@ -87,7 +87,10 @@ impl Figure for TornadoFigure {
         let mut chart = ChartBuilder::on(&body)
             .x_label_area_size(72)
             .y_label_area_size(NAMES)
-            .build_cartesian_2d(least - margin..most + margin, 0.0..rows)?;
+            .build_cartesian_2d(
+                axis("loads", least - margin..most + margin)?,
+                axis("factors", 0.0..rows)?,
+            )?;
         chart
             .configure_mesh()
             .disable_y_mesh()

@@ -139,6 +139,81 @@ fn a_level_that_cannot_be_computed_stops_none() {
 }
 
 #[test]
+fn standard_deviations_of_one_length_are_that_length() {
+    let case = case();
+    let sd = |name: &str, deviation_mm: &dyn Fn(f64) -> f32| -> anyhow::Result<SweepFinished> {
+        let labels = imaging::read_labels(&case.path("labels.nii.gz"))?;
+        let grid = labels.grid.clone();
+        let height = |index: [usize; 3]| grid.to_world(index.map(|i| i as f64).into()).z;
+        let map = imaging::Volume::from_fn(grid.clone(), |index| deviation_mm(height(index)));
+        let path = case.path(name);
+        imaging::write_volume(&path, &map)?;
+        let mut base = case.request(&SETTINGS)?;
+        base.plan.subject.morph_unit = MorphUnit::StandardDeviation;
+        base.plan.subject.uncertainty = Some(path.display().to_string());
+        base.out = case.path("sweep-sd");
+        let request = SweepRequest {
+            base,
+            morphs: vec![1.0],
+            factors: Vec::new(),
+            jobs: None,
+        };
+        sweep(&request, &mut Progress::silent())
+    };
+    let millimetres = swept(&case, &[1.0], MorphUnit::Millimetre, 2).expect("a sweep");
+    let everywhere = sd("everywhere.nii.gz", &|_| 1.0).expect("a sweep");
+    let values = |finished: &SweepFinished| -> Vec<Option<f64>> {
+        finished
+            .sweep
+            .levels
+            .iter()
+            .map(|level| level.value)
+            .collect()
+    };
+    assert_eq!(values(&everywhere), values(&millimetres));
+    assert_ne!(values(&everywhere)[0], values(&everywhere)[1]);
+    let mask = |finished: &SweepFinished, level: &str| {
+        imaging::read_labels(&finished.place.join(level).join("mask.nii.gz")).expect("a mask")
+    };
+    let moved = mask(&everywhere, "morph_+1_sd");
+    assert_eq!(moved.data, mask(&millimetres, "morph_+1_mm").data);
+    let json: serde_json::Value =
+        serde_json::from_str(&read(&everywhere.place.join("sweep.json"))).expect("JSON");
+    assert_eq!(json["unit"], "sd");
+    assert!(json["slope_n_per_mm"].is_null() && json["surface_mm_per_unit"].is_null());
+    let provenance = read(&everywhere.place.join("provenance.json"));
+    assert!(
+        provenance.contains(r#""role": "uncertainty""#),
+        "{provenance}"
+    );
+
+    // Sure of the lower half: nothing moves there.
+    let base = mask(&millimetres, "morph_0_mm");
+    let [low, high] = base.map(|&v| v != 0).bounding_box().expect("a bone");
+    let z = |k: usize| base.grid.to_world([0.0, 0.0, k as f64].into()).z;
+    let middle = 0.5 * (z(low[2]) + z(high[2]));
+    let above = sd("above.nii.gz", &|z| if z > middle { 1.0 } else { 0.0 }).expect("a sweep");
+    let half = mask(&above, "morph_+1_sd");
+    let (mut below_moved, mut above_moved) = (0, 0);
+    for index in 0..half.data.len() {
+        if half.data[index] != base.data[index] {
+            // A point of the surface between the halves has a ball of half the length.
+            match z(half.grid.voxel(index)[2]) < middle - 1.0 {
+                true => below_moved += 1,
+                false => above_moved += 1,
+            }
+        }
+    }
+    assert_eq!(below_moved, 0);
+    assert!(above_moved > 100, "{above_moved}");
+
+    let negative = sd("negative.nii.gz", &|z| if z > middle { -1.0 } else { 1.0 });
+    let ending = Ending::of(&negative.expect_err("no length"));
+    assert_eq!(ending.status, 3);
+    assert!(ending.error.contains("negative.nii.gz") && ending.error.contains("-1 mm"));
+}
+
+#[test]
 fn a_sweep_of_nothing_leaves_nothing() {
     let mut case = case();
     case.label = 77;

@@ -31,7 +31,7 @@ impl Case {
         // The gates on the mask look at it as it was given: what --morph does to it is the plan's.
         self.add(shape::thickness(&mask));
         let given = mask;
-        let mask = morphed(&given, plan)?;
+        let mask = morphed(&given, plan, self.uncertainty_mm.as_deref())?;
         let other = self.other_femur(&subject.label);
         match FemurLandmarks::find(&mask) {
             Ok((mut landmarks, checks)) => {
