@@ -163,10 +163,11 @@ pub fn internal(
         } => two_point(&regions.samples, *densities_mg_cm3, (*basis).into()),
         _ => Calibration::internal(&regions.samples),
     };
-    let calibration = calibration
+    let mut calibration = calibration
         .context("the internal calibration")
         .kind(Kind::Input)
         .help("calibrate with phantom:MODEL, line:SLOPE,INTERCEPT or file:calibration.json, or draw the tissues (--tissues)")?;
+    calibration.checks.extend(regions.checks.iter().cloned());
     Ok((calibration, regions))
 }
 

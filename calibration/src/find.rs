@@ -34,6 +34,9 @@ mod lines;
 mod section;
 mod slabs;
 
+pub(crate) use section::median;
+pub(crate) use slabs::bilinear;
+
 use std::ops::Range;
 
 use imaging::Volume;

@@ -24,9 +24,9 @@
 //! density stays there.
 //!
 //! # Regions
-//! [`measure_tissues`] finds them; see there. Blood is not looked for: telling the aorta from bowel needs a
-//! segmentation. It is taken from a label map, as any other tissue can be. A scan of other
-//! tissues, or with contrast agent, is not noticed except by the ranges of [`Tissue::plausible_hu`].
+//! [`measure_tissues`] finds them; see there. Any of them can be taken from a label map. Blood is found in the trunk alone, in front of the
+//! spine, and left out where it is not sure. A scan of other tissues is not noticed except by the ranges of [`Tissue::plausible_hu`], and
+//! contrast agent by those and by the check `tissue_blood_found`.
 //!
 //! # Error
 //! The regression has no error of its own that would mean anything: its tissues are not points of one line with noise, and the
@@ -39,6 +39,7 @@
 
 mod attenuation;
 mod regions;
+mod vessel;
 
 use serde::{Deserialize, Serialize};
 

@@ -69,7 +69,7 @@ fn directions() -> [[f64; 2]; DIRECTIONS] {
 }
 
 /// Middle value; the mean of the two middle ones for an even number.
-pub(super) fn median(values: &mut [f64]) -> Option<f64> {
+pub(crate) fn median(values: &mut [f64]) -> Option<f64> {
     if values.is_empty() {
         return None;
     }

@@ -128,7 +128,7 @@ impl<'a> Slabs<'a> {
 }
 
 /// Linear value between the pixels of a plane; `None` outside the pixel centres or next to NaN.
-pub(super) fn bilinear(plane: &[f32], [nu, nv]: [usize; 2], u: f64, v: f64) -> Option<f64> {
+pub(crate) fn bilinear(plane: &[f32], [nu, nv]: [usize; 2], u: f64, v: f64) -> Option<f64> {
     let inside = u >= 0.0 && v >= 0.0 && u <= (nu - 1) as f64 && v <= (nv - 1) as f64;
     if !inside {
         return None;

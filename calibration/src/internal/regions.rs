@@ -6,8 +6,9 @@ use imaging::morphology::{StructuringElement, morph_voxels, opening};
 use imaging::{Grid, LabelMap, Mask, Volume};
 use nalgebra::Vector3;
 
-use super::{Tissue, TissueSample};
+use super::{Tissue, TissueSample, vessel};
 use crate::error::{Error, Result};
+use crate::fit::{Check, CheckStatus};
 
 /// Side of the blocks that regions are made of, mm.
 const BLOCK_MM: f64 = 2.0;
@@ -40,6 +41,8 @@ pub struct TissueRegions {
     /// Their regions in blocks of about 2 mm: the label of a tissue is its place in [`Tissue::ALL`], from 1.
     /// The cortical sample is marked by the blocks that hold a voxel of it.
     pub labels: LabelMap,
+    /// Whether blood was found, where it was looked for: the check `tissue_blood_found`, for review where a vessel has contrast agent.
+    pub checks: Vec<Check>,
 }
 
 impl TissueRegions {
@@ -140,7 +143,31 @@ fn find_tissues(ct_hu: &Volume<f32>, blocks: &Blocks) -> Result<TissueRegions> {
             grid: blocks.grid.clone(),
             data: labels,
         },
+        checks: Vec::new(),
     })
+}
+
+/// Looks for blood in a scan.
+fn find_blood(ct_hu: &Volume<f32>, blocks: &Blocks, regions: &mut TissueRegions) -> Result<()> {
+    let vessel = vessel::blood(ct_hu, head_foot(&ct_hu.grid))?;
+    for (index, _) in &vessel.voxels {
+        regions.labels.data[blocks.holding(&ct_hu.grid, *index)] = label_of(Tissue::Blood);
+    }
+    if !vessel.voxels.is_empty() {
+        let blood = sample(Tissue::Blood, &vessel.voxels, &ct_hu.grid);
+        regions.samples.push(blood);
+    }
+    regions.checks.push(Check {
+        name: "tissue_blood_found".into(),
+        status: if vessel.agent {
+            CheckStatus::Review
+        } else {
+            CheckStatus::Pass
+        },
+        value: vessel.hu_mean,
+        reason: vessel.reason,
+    });
+    Ok(())
 }
 
 /// Measures the `wanted` tissues of a patient in a scan (CT numbers in HU): those that a label map shows (label `n` is the `n`-th of
@@ -149,9 +176,11 @@ fn find_tissues(ct_hu: &Volume<f32>, blocks: &Blocks) -> Result<TissueRegions> {
 /// - **air**: outside the body, 10 mm off everything else, without padding;
 /// - **adipose**: blocks of 2 mm between -150 and -50 HU with all their neighbours, round their commonest value;
 /// - **muscle**: the same between 0 and 100 HU, two blocks off everything else;
-/// - **cortical bone**: the 899 densest voxels of the body above 600 HU, without the 50 densest (Ogo).
+/// - **cortical bone**: the 899 densest voxels of the body above 600 HU, without the 50 densest (Ogo);
+/// - **blood**: the aorta or the vena cava in front of the spine, where it is sure to be one and has no contrast agent; else it is left
+///   out, and [`TissueRegions::checks`] says why.
 ///
-/// Blood is not looked for. A tissue that is found over less than 400 mm³ is left out.
+/// A tissue that is found over less than 400 mm³ is left out.
 ///
 /// # Errors
 /// [`Error::Fit`] for a label that is no tissue, a CT number that is not finite and a region of less than 10 mm² in its largest
@@ -193,8 +222,12 @@ pub fn measure_tissues(
         TissueRegions {
             samples: Vec::new(),
             labels: LabelMap::filled(blocks.grid.clone(), 0),
+            checks: Vec::new(),
         }
     };
+    if wanted.contains(&Tissue::Blood) && !shown(&Tissue::Blood) {
+        find_blood(ct_hu, &blocks, &mut regions)?;
+    }
     let grid = &ct_hu.grid;
     for (tissue, list) in Tissue::ALL.iter().zip(&voxels) {
         if list.is_empty() {
@@ -231,7 +264,7 @@ fn largest_slice(grid: &Grid, voxels: &[(usize, f32)]) -> f64 {
     most as f64 * grid.voxel_volume_mm3() / grid.spacing_mm[along]
 }
 
-fn head_foot(grid: &Grid) -> usize {
+pub(super) fn head_foot(grid: &Grid) -> usize {
     let axes = grid.closest_axes();
     (0..3).find(|&a| axes[a].0 == 2).unwrap_or(2)
 }
