@@ -105,7 +105,7 @@ where
     let mut y = padded(loads().map(|load| per_n * load));
     let star = y[1];
     y[1] += 0.08 * (y[1] - y[0]);
-    let p = statistics.and_then(|s| s.friedman.p);
+    let p = statistics.and_then(|s| s.tests.friedman.p);
     let test = p.map_or(String::new(), |p| {
         format!(", Friedman p {}", probability(p))
     });
@@ -142,7 +142,7 @@ where
             let ends = [x - 0.3, x + 0.3].map(|x| [x, per_n * mean]);
             canvas.line(&ends, INK.stroke_width(5))?;
         }
-        let p = statistics.and_then(|s| s.dunn.iter().find(|d| d.variant == variant.word()));
+        let p = statistics.and_then(|s| s.tests.dunn.iter().find(|d| d.variant == variant.word()));
         if p.is_some_and(|found| found.p_adjusted < 0.05) {
             canvas.above([x, 0.5 * (star + axes.y[1])], "*")?;
         }

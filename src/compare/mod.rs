@@ -78,8 +78,8 @@ impl Statistics {
             .collect();
         let only = bones.values().next().filter(|_| bones.len() == 1);
         Self {
-            friedman: only.map(|bone| bone.friedman.clone()),
-            dunn: only.map(|bone| bone.dunn.clone()),
+            friedman: only.map(|bone| bone.tests.friedman.clone()),
+            dunn: only.map(|bone| bone.tests.dunn.clone()),
             bones,
             rows_left_out: cohort.rows_left_out.clone(),
         }
@@ -288,7 +288,7 @@ fn plan() -> String {
 }
 
 fn sentence(name: &str, bone: &BoneStatistics) -> String {
-    let test = &bone.friedman;
+    let test = &bone.tests.friedman;
     match (test.statistic, test.degrees_of_freedom, test.p) {
         (Some(statistic), Some(freedom), Some(p)) => format!(
             "{name}: Friedman chi-squared {statistic:.3} ({freedom} degrees of freedom, {} cases, {} left out), p {p:.3e}",

@@ -1,9 +1,11 @@
 //! Friedman's and Dunn's tests on the loads of a bone, as `statistics.json` holds them.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::agreement::{self, Agreement, Operators};
-use super::cohort::Bone;
+use super::cohort::{Bone, Case};
 use super::statistics::{self, dunn};
 use super::variant::Variant;
 use crate::cohort::OperatorPair;
@@ -59,9 +61,9 @@ pub struct Comparison {
     pub p_adjusted_manual: Option<f64>,
 }
 
-/// All statistics of a bone.
+/// The tests between the masks of some cases.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct BoneStatistics {
+pub struct Tests {
     /// Cases in the table.
     pub cases: usize,
     /// Friedman's test.
@@ -70,6 +72,16 @@ pub struct BoneStatistics {
     pub dunn: Vec<Comparison>,
     /// Dunn's comparisons of all pairs.
     pub dunn_pairs: Vec<Comparison>,
+}
+
+/// All statistics of a bone.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BoneStatistics {
+    /// The tests over all its cases.
+    #[serde(flatten)]
+    pub tests: Tests,
+    /// The same over the cases of each group; those without a group are in none.
+    pub groups: BTreeMap<String, Tests>,
     /// Agreement of each mask with the manual one.
     pub agreement: Vec<Agreement>,
     /// Agreement of several operators; `None` unless a case has two.
@@ -78,13 +90,28 @@ pub struct BoneStatistics {
 
 /// Computes the statistics of a bone.
 pub fn of(bone: &Bone, operators: &[OperatorPair]) -> BoneStatistics {
-    let has_load =
-        |variant: &&Variant| bone.cases.iter().any(|case| case.load_n(variant).is_some());
-    let (tested, unknown): (Vec<&Variant>, Vec<&Variant>) =
-        bone.variants.iter().partition(has_load);
+    let of_group = |group: &str| {
+        let cases = bone.cases.iter().filter(|case| case.group == group);
+        (group.to_owned(), tests(&bone.variants, cases))
+    };
+    BoneStatistics {
+        tests: tests(&bone.variants, &bone.cases),
+        groups: bone.groups().into_iter().map(of_group).collect(),
+        agreement: bone
+            .compared()
+            .map(|variant| agreement::agreement(bone, variant))
+            .collect(),
+        operators: agreement::operators(bone, operators),
+    }
+}
+
+fn tests<'a>(variants: &[Variant], cases: impl IntoIterator<Item = &'a Case>) -> Tests {
+    let cases: Vec<&Case> = cases.into_iter().collect();
+    let has_load = |variant: &&Variant| cases.iter().any(|case| case.load_n(variant).is_some());
+    let (tested, unknown): (Vec<&Variant>, Vec<&Variant>) = variants.iter().partition(has_load);
     let mut blocks = Vec::new();
     let mut left_out = Vec::new();
-    for case in &bone.cases {
+    for case in &cases {
         let loads: Option<Vec<f64>> = tested.iter().map(|variant| case.load_n(variant)).collect();
         match loads {
             Some(loads) => blocks.push(loads),
@@ -137,16 +164,11 @@ pub fn of(bone: &Bone, operators: &[OperatorPair]) -> BoneStatistics {
         Err(reason) => friedman.reason = Some(reason.to_owned()),
     }
     let with_manual = |pair: &&Comparison| pair.p_adjusted_manual.is_some();
-    BoneStatistics {
-        cases: bone.cases.len(),
+    Tests {
+        cases: cases.len(),
         friedman,
         dunn: dunn_pairs.iter().filter(with_manual).cloned().collect(),
         dunn_pairs,
-        agreement: bone
-            .compared()
-            .map(|variant| agreement::agreement(bone, variant))
-            .collect(),
-        operators: agreement::operators(bone, operators),
     }
 }
 

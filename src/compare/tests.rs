@@ -189,6 +189,65 @@ fn bonferroni_counts_all_pairs_or_those_with_the_manual_masks() {
 }
 
 #[test]
+fn every_group_has_its_own_test() {
+    const HEALTHY: [[u32; 4]; 4] = [
+        [6120, 5900, 6120, 6200],
+        [4210, 4010, 4180, 4250],
+        [7050, 6800, 7050, 7050],
+        [5330, 5200, 5400, 5330],
+    ];
+    const LESION: [[u32; 4]; 2] = [[3980, 3700, 3900, 4100], [6500, 6500, 6450, 6610]];
+    let loads = |group: &'static str, loads: &'static [[u32; 4]]| {
+        loads.iter().flat_map(move |of_case| {
+            let masks = ["manual", "automatic-1", "automatic", "automatic+1"];
+            masks.into_iter().zip(of_case).map(move |(mask, load)| {
+                format!(
+                    "{group}{},{mask},{group},,femur,,,done,,{load},,\n",
+                    of_case[0]
+                )
+            })
+        })
+    };
+    let alone = "G,manual,,,femur,,,done,,4875,,\nG,automatic-1,,,femur,,,done,,4600,,\n";
+    let table: String = loads("healthy", &HEALTHY)
+        .chain(loads("lesion", &LESION))
+        .chain([alone.to_owned()])
+        .collect();
+    let dir = tempfile::tempdir().unwrap();
+    compare_text(&table, dir.path()).unwrap();
+    let femur = &statistics(dir.path())["bones"]["femur"];
+    assert_eq!(femur["friedman"]["cases"], 6);
+    assert_eq!(femur["friedman"]["cases_left_out"], 1);
+    // With x the loads of a group: scipy 1.17.1: scipy.stats.friedmanchisquare(*x.T); scikit-posthocs 0.17.1:
+    // scikit_posthocs.posthoc_siegel_friedman(x).to_numpy()[0][1]
+    let groups = femur["groups"].as_object().unwrap();
+    assert_eq!(groups.len(), 2);
+    for (group, cases, statistic, p, eroded) in [
+        (
+            "healthy",
+            4,
+            9.088235294117641,
+            0.0281404641803781,
+            0.05523425371806383,
+        ),
+        (
+            "lesion",
+            2,
+            4.894736842105262,
+            0.1796693058401405,
+            0.4385780260809998,
+        ),
+    ] {
+        let found = &groups[group];
+        assert_eq!(found["cases"], cases);
+        assert_eq!(found["friedman"]["cases_left_out"], 0);
+        close(found["friedman"]["statistic"].as_f64(), statistic);
+        close(found["friedman"]["p"].as_f64(), p);
+        close(found["dunn"][0]["p"].as_f64(), eroded);
+    }
+}
+
+#[test]
 fn two_masks_have_no_friedman_test_but_everything_else() {
     let two: String = FEMORA
         .split_inclusive('\n')
