@@ -84,13 +84,17 @@ pub fn morph_mm(mask: &Mask, offset_mm: f64) -> Result<Mask> {
     Ok(distance.map(|&d| f64::from(d) <= offset_mm + ROUNDING_MM))
 }
 
+/// Furthest that a map moves a surface, mm: our own choice, more than a bone's surface is ever in doubt by. A map in another unit would
+/// fill the scan, ball by ball, for hours.
+const FURTHEST_MM: f64 = 25.0;
+
 /// Moves the surface of the mask outwards by `times` what `by_mm` says there (inwards when `times` is negative). With the same value
 /// everywhere it is [`morph_mm`]: the surface is sampled as for [`signed_distance_mm`], and every such point takes a ball of its own
 /// radius, the mean of the map at the two voxels that it lies between. Where the map is 0 the surface stays.
 ///
 /// # Errors
 /// [`crate::Error::Geometry`] when the array axes are not at right angles, [`crate::Error::GridMismatch`] when the map is on another grid,
-/// [`crate::Error::Parameter`] when `times` is not finite or the map holds what is no length.
+/// [`crate::Error::Parameter`] when `times` is not finite, the map holds what is no length, or the surface would move by more than 25 mm.
 pub fn morph_by_mm(mask: &Mask, by_mm: &Volume<f32>, times: f64) -> Result<Mask> {
     check_orthogonal(&mask.grid)?;
     mask.grid.check_same(&by_mm.grid)?;
@@ -119,10 +123,17 @@ pub fn morph_by_mm(mask: &Mask, by_mm: &Volume<f32>, times: f64) -> Result<Mask>
                 continue;
             }
             let by = 0.5 * (f64::from(by_mm.data[voxel]) + f64::from(by_mm.data[next]));
+            let offset = times * by;
+            if offset.abs() > FURTHEST_MM {
+                return Err(crate::Error::Parameter(format!(
+                    "the surface of the mask would move by {offset:.3e} mm at voxel {at:?} ({times} times {by:.3e}); at most \
+                     {FURTHEST_MM} mm, so is the map in mm?"
+                )));
+            }
             // As in `morph_mm`, rounding is on the side of the mask.
             let radius = match grows {
-                true => times * by + ROUNDING_MM,
-                false => -times * by - ROUNDING_MM,
+                true => offset + ROUNDING_MM,
+                false => -offset - ROUNDING_MM,
             };
             let mut centre = at.map(|index| index as f64);
             centre[axis] += 0.5;
@@ -331,6 +342,12 @@ mod tests {
             let error = morph_by_mm(&mask, &map, 1.0).unwrap_err().to_string();
             assert!(error.contains("lengths in mm"), "{error}");
         }
+        for (by, times) in [(f32::MAX, 2.0), (13.0, -2.0)] {
+            let map = by_mm.map(|&v| v * by);
+            let error = morph_by_mm(&mask, &map, times).unwrap_err().to_string();
+            assert!(error.contains("is the map in mm"), "{error}");
+        }
+        assert!(morph_by_mm(&mask, &by_mm.map(|&v| v * 12.0), 2.0).is_ok());
         let elsewhere = Volume::filled(Grid::axis_aligned([3, 3, 19], [1.0; 3]), 1.0);
         assert!(morph_by_mm(&mask, &elsewhere, 1.0).is_err());
         assert!(morph_by_mm(&mask, &by_mm, f64::NAN).is_err());

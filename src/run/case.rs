@@ -362,7 +362,14 @@ fn morphed(mask: &Mask, plan: &Plan, uncertainty_mm: Option<&Volume<f32>>) -> an
         MorphUnit::Millimetre => morph_mm(mask, subject.morph)?,
         MorphUnit::StandardDeviation => {
             let by_mm = uncertainty_mm.context("no map of the surface's standard deviation")?;
-            morph_by_mm(mask, by_mm, subject.morph)?
+            let named = subject.uncertainty.as_deref();
+            morph_by_mm(mask, by_mm, subject.morph)
+                .with_context(|| {
+                    named
+                        .unwrap_or("the uncertainty of the segmentation")
+                        .to_owned()
+                })
+                .kind(Kind::Input)?
         }
     };
     if changed.count() == 0 {

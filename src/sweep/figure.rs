@@ -4,7 +4,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::Sweep;
-use crate::plan::Plan;
+use crate::plan::{MorphUnit, Plan};
 use crate::report::figure::{DrawingFailure, Figure, axis};
 use crate::report::plot::{
     BLUE_INK, FAINT, INK, RED_INK, SOFT_INK, below_heading, text, trimmed, use_bundled_font,
@@ -38,7 +38,10 @@ impl SweepFigure {
             ),
             subtitle: plan.protocol.clone(),
             quantity: (title, sweep.quantity.unit()),
-            unit: sweep.unit.to_string(),
+            unit: match sweep.unit {
+                MorphUnit::StandardDeviation => "standard deviations of its surface".into(),
+                unit => unit.to_string(),
+            },
             points: sweep
                 .levels
                 .iter()

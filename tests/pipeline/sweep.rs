@@ -211,6 +211,16 @@ fn standard_deviations_of_one_length_are_that_length() {
     let ending = Ending::of(&negative.expect_err("no length"));
     assert_eq!(ending.status, 3);
     assert!(ending.error.contains("negative.nii.gz") && ending.error.contains("-1 mm"));
+
+    // A map in micrometres: the level has no load, and says why.
+    let wrong = sd("micrometres.nii.gz", &|_| 1000.0).expect("the level as it is");
+    let level = &wrong.sweep.levels[1];
+    let reason = &level.ending.as_ref().expect("a reason").error;
+    assert!(
+        level.value.is_none() && reason.contains("micrometres.nii.gz"),
+        "{reason}"
+    );
+    assert!(reason.contains("is the map in mm"), "{reason}");
 }
 
 #[test]

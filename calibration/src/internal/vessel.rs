@@ -4,6 +4,8 @@
 //! where they run: along the spine, in front of the vertebral bodies, and not beside them as the psoas does. So the spinal canal is found
 //! first, as a chain of circles in bone along the body axis; then chains of circles in front of it, with a vertebral body between. Where
 //! there is no canal, nothing is found: a hip alone shows no blood.
+//!
+//! The limits below are our own choice, made on painted trunks and on the scans that `docs/calibration.md` lists; no publication has them.
 
 mod slab;
 #[cfg(test)]
